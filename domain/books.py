@@ -1,0 +1,128 @@
+"""The books of one batch: what commands have done so far, and how the ledger answers each of them.
+
+Balances move only through `Books.record`, with the postings of a fact, so a balance is always the sum of its facts.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from domain.accounts import MAX_ACCOUNT_MILLS, is_guarded
+from domain.events import Fact
+from domain.streams import StreamId
+
+Status = Literal[
+    "created",
+    "exists",
+    "exists_with_different",
+    "unchanged",
+    "insufficient",
+    "not_found",
+    "already_settled",
+    "already_released",
+    "already_expired",
+    "not_yet",
+    "stale",
+    "conflict",
+    "taken",
+    "too_large",
+    "invalid",
+]
+
+
+class Guard(NamedTuple):
+    """A guarded account as it stands: its balance, and the floor that it may not pass (None: no floor)."""
+
+    balance: int
+    floor: int | None = 0
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What became of one command. Refusals say what was needed and what was there, in mills."""
+
+    status: Status
+    fact: Fact | None = None
+    """The fact that was recorded, or the one that stands in the way."""
+    needed: int = 0
+    available: int = 0
+    account: str = ""
+    id: int = 0
+    """The public id that was assigned."""
+    why: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """True when the command's effect stands, now or already."""
+        return self.status in ("created", "exists", "unchanged")
+
+
+class Entry(NamedTuple):
+    """One fact at its place."""
+
+    stream: StreamId
+    version: int
+    fact: Fact
+
+
+class Decision(NamedTuple):
+    """What a batch comes to. `balances` has the guarded accounts that changed."""
+
+    results: list[Result]
+    entries: list[Entry]
+    balances: dict[str, Guard]
+
+
+class Books:
+    """Working copies for one batch: balances and histories as the commands so far have left them."""
+
+    __slots__ = ("_balances", "_history", "changed", "entries", "now")
+
+    def __init__(self, balances: Mapping[str, Guard], history: Mapping[StreamId, Sequence[Fact]], now: int) -> None:
+        self._balances = dict(balances)
+        self._history = {stream: list(facts) for stream, facts in history.items()}
+        self.changed: dict[str, Guard] = {}
+        self.entries: list[Entry] = []
+        self.now = now
+
+    def guard(self, account: str) -> Guard:
+        return self._balances.get(account, EMPTY)
+
+    def history(self, stream: StreamId) -> list[Fact]:
+        return self._history.get(stream, NOTHING)
+
+    def spendable(self, account: str) -> int:
+        """Mills above the floor; negative when a correction left the account below it."""
+        balance, floor = self._balances.get(account, EMPTY)
+        return MAX_ACCOUNT_MILLS if floor is None else balance - floor
+
+    def record(self, stream: StreamId, fact: Fact) -> None:
+        """Add a fact to its stream and move what it moves."""
+        history = self._history.setdefault(stream, [])
+        history.append(fact)
+        self.entries.append(Entry(stream, len(history), fact))
+        for account, delta in fact.postings:
+            if is_guarded(account):
+                balance, floor = self._balances.get(account, EMPTY)
+                self.changed[account] = self._balances[account] = Guard(balance + delta, floor)
+        for account, floor in fact.floors:
+            self.changed[account] = self._balances[account] = Guard(self.guard(account).balance, floor)
+
+
+EMPTY = Guard(0, 0)
+NOTHING: list[Fact] = []
+
+
+def same(there: Fact, asked: Fact) -> Result:
+    """A command that came again: `asked` is the fact it would have made, at the time of the one that is `there`."""
+    return Result("exists" if there == asked else "exists_with_different", there)
+
+
+def alive(books: Books, stream: StreamId, ending: type[Fact]) -> bool:
+    """True when the stream began and has not ended."""
+    past = books.history(stream)
+    return bool(past) and not isinstance(past[-1], ending)
+
+
+def too_large(account: str, mills: int) -> Result:
+    return Result("too_large", needed=mills, available=MAX_ACCOUNT_MILLS, account=account, why="an account holds at most 9e15 quota")

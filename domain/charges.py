@@ -1,0 +1,296 @@
+"""A charge: held, perhaps extended, and ended exactly once.
+
+Version 1 of a charge's stream holds, version 2 is its only end. What a hold moved goes back at the end, whatever its key or
+user is by then; what the call cost is taken from it, and beyond it only what is spendable above the floors.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from domain import accounts, commands, streams
+from domain.accounts import Posting
+from domain.books import Books, Result, Status, same
+from domain.errors import Broken
+from domain.events import (
+    ChargeExpired,
+    ChargeExtended,
+    ChargeHeld,
+    ChargeReleased,
+    ChargeSettled,
+    ChargeSettledLate,
+    Fact,
+)
+
+
+def hold(command: commands.Hold, books: Books) -> Result:
+    past = books.history(command.charge)
+    if past:
+        return same(past[0], _held(command, past[0].at))
+    if command.amount < 0:
+        return Result("invalid", why="a hold is never negative")
+    short = _short_of(command, command.amount, books)
+    if short is not None:
+        return short
+    fact = _held(command, books.now)
+    books.record(command.charge, fact)
+    return Result("created", fact)
+
+
+def extend(command: commands.Extend, books: Books) -> Result:
+    stream = streams.extension(command.charge, command.n)
+    fact = ChargeExtended(
+        at=books.now,
+        charge=command.charge,
+        n=command.n,
+        user=command.user,
+        key=command.key,
+        capped=command.capped,
+        amount=command.amount,
+        postings=_held_postings(command, command.amount),
+    )
+    past = books.history(stream)
+    if past:
+        return same(past[0], msgspec.structs.replace(fact, at=past[0].at))
+    parent = books.history(command.charge)
+    if not parent:
+        return Result("not_found", why=f"charge {command.charge} was never held")
+    if len(parent) > 1:
+        return Result(_ended(parent[1]), parent[1])
+    if command.amount <= 0:
+        return Result("invalid", why="an extension adds something")
+    short = _short_of(command, command.amount, books)
+    if short is not None:
+        return short
+    books.record(stream, fact)
+    return Result("created", fact)
+
+
+def settle(command: commands.Settle, books: Books) -> Result:
+    if command.cost < 0:
+        return Result("invalid", why="a cost is never negative")
+    past = books.history(command.charge)
+    if len(past) > 1 and isinstance(past[1], ChargeExpired):
+        return _settle_late(command, books, past)
+    opened = _open_hold(command, books)
+    if isinstance(opened, Result):
+        return _settled_again(command, opened)
+    paid, spare = _affordable(command, command.cost, opened, books)
+    fact = ChargeSettled(
+        at=books.now,
+        user=command.user,
+        key=command.key,
+        capped=command.capped,
+        model=command.model,
+        group=command.group,
+        price=command.price,
+        usage=command.usage,
+        cost=command.cost,
+        paid=paid,
+        written_off=command.cost - paid,
+        held=opened,
+        ended_by=command.ended_by,
+        basis=command.basis,
+        endpoint=command.endpoint,
+        stream=command.stream,
+        channel=command.channel,
+        upstream_model=command.upstream_model,
+        upstream_request_id=command.upstream_request_id,
+        client_request_id=command.client_request_id,
+        first_byte_ms=command.first_byte_ms,
+        duration_ms=command.duration_ms,
+        attempts=command.attempts,
+        postings=_ending_postings(command, opened, paid, command.cost - paid),
+    )
+    assert spare >= 0, "a settlement never gives back more than was held"
+    books.record(command.charge, fact)
+    return Result("created", fact)
+
+
+def release(command: commands.Release, books: Books) -> Result:
+    opened = _open_hold(command, books)
+    if isinstance(opened, Result):
+        if isinstance(opened.fact, ChargeReleased):
+            return Result("exists", opened.fact)
+        return opened
+    fact = ChargeReleased(
+        at=books.now,
+        user=command.user,
+        key=command.key,
+        capped=command.capped,
+        model=command.model,
+        held=opened,
+        why=command.why,
+        endpoint=command.endpoint,
+        status=command.status,
+        attempts=command.attempts,
+        duration_ms=command.duration_ms,
+        postings=_ending_postings(command, opened, 0, 0),
+    )
+    books.record(command.charge, fact)
+    return Result("created", fact)
+
+
+def expire(command: commands.Expire, books: Books) -> Result:
+    opened = _open_hold(command, books)
+    if isinstance(opened, Result):
+        if isinstance(opened.fact, ChargeExpired):
+            return Result("exists", opened.fact)
+        return opened
+    first = books.history(command.charge)[0]
+    assert isinstance(first, ChargeHeld), "an open charge begins with its hold"
+    if not command.dead_epoch and books.now < first.deadline:
+        return Result("not_yet", first, why=f"the hold runs until {first.deadline} ms, it is {books.now} ms")
+    fact = ChargeExpired(
+        at=books.now,
+        user=command.user,
+        key=command.key,
+        capped=command.capped,
+        held=opened,
+        node=command.node,
+        why="dead_epoch" if command.dead_epoch else "deadline",
+        postings=_ending_postings(command, opened, 0, 0),
+    )
+    books.record(command.charge, fact)
+    return Result("created", fact)
+
+
+def _held(command: commands.Hold, at: int) -> ChargeHeld:
+    return ChargeHeld(
+        at=at,
+        user=command.user,
+        key=command.key,
+        capped=command.capped,
+        model=command.model,
+        group=command.group,
+        prices=command.prices,
+        amount=command.amount,
+        input_bound=command.input_bound,
+        output_bound=command.output_bound,
+        endpoint=command.endpoint,
+        stream=command.stream,
+        node=command.node,
+        epoch=command.epoch,
+        deadline=at + command.ttl_ms,
+        client_request_id=command.client_request_id,
+        postings=_held_postings(command, command.amount),
+    )
+
+
+def _held_postings(command: commands.OnCharge, amount: int) -> tuple[Posting, ...]:
+    moved = ((accounts.available(command.user), -amount), (accounts.held(command.user), amount))
+    if not command.capped:
+        return moved
+    return (*moved, (accounts.cap(command.key), -amount), (accounts.cap_held(command.key), amount))
+
+
+def _ending_postings(command: commands.OnCharge, held: int, paid: int, written_off: int) -> tuple[Posting, ...]:
+    """Everything held goes back, what is paid goes to revenue, what nobody pays is written off against it."""
+    moved: list[Posting] = [(accounts.held(command.user), -held), (accounts.available(command.user), held - paid)]
+    if paid + written_off:
+        moved.append((accounts.REVENUE, paid + written_off))
+    if written_off:
+        moved.append((accounts.WRITEOFF, -written_off))
+    if command.capped:
+        moved += [(accounts.cap_held(command.key), -held), (accounts.cap(command.key), held - paid)]
+        if paid:
+            moved.append((accounts.cap_spent(command.key), paid))
+    return tuple(posting for posting in moved if posting[1])
+
+
+def _short_of(command: commands.OnCharge, amount: int, books: Books) -> Result | None:
+    wanted = [accounts.available(command.user)]
+    if command.capped:
+        wanted.append(accounts.cap(command.key))
+    for account in wanted:
+        there = books.spendable(account)
+        if there < amount or there < 0:
+            return Result("insufficient", needed=amount, available=there, account=account)
+    return None
+
+
+def _affordable(command: commands.OnCharge, cost: int, held: int, books: Books) -> tuple[int, int]:
+    """(paid, given back): up to what was held from the hold, beyond it only what is spendable above the floors."""
+    if cost <= held:
+        return cost, held - cost
+    rest = min(cost - held, max(0, books.spendable(accounts.available(command.user))))
+    if command.capped:
+        rest = min(rest, max(0, books.spendable(accounts.cap(command.key))))
+    return held + rest, 0
+
+
+def _open_hold(command: commands.EndCharge, books: Books) -> int | Result:
+    """Mills held by an open charge, extensions included; or the result that says why it is not open."""
+    past = books.history(command.charge)
+    if not past:
+        return Result("not_found", why=f"charge {command.charge} was never held")
+    if len(past) > 1:
+        return Result(_ended(past[1]), past[1])
+    first = past[0]
+    if not isinstance(first, ChargeHeld):
+        raise Broken(f"stream {command.charge} does not begin with a hold")
+    if (first.user, first.key, first.capped) != (command.user, command.key, command.capped):
+        return Result("invalid", first, why="another payer holds this charge")
+    total = first.amount
+    for n in range(1, command.extensions + 2):
+        more = books.history(streams.extension(command.charge, n))
+        if bool(more) != (n <= command.extensions):
+            return Result("stale", first, why=f"the charge has other extensions than {command.extensions}")
+        if more and isinstance(more[0], ChargeExtended):
+            total += more[0].amount
+    return total
+
+
+def _settle_late(command: commands.Settle, books: Books, past: Sequence[Fact]) -> Result:
+    for fact in past[2:]:
+        if isinstance(fact, ChargeSettledLate):
+            return Result("exists" if _same_end(command, fact) else "exists_with_different", fact)
+    first = past[0]
+    assert isinstance(first, ChargeHeld), "an expired charge begins with its hold"
+    if (first.user, first.key, first.capped) != (command.user, command.key, command.capped):
+        return Result("invalid", first, why="another payer held this charge")
+    paid, _ = _affordable(command, command.cost, 0, books)
+    fact = ChargeSettledLate(
+        at=books.now,
+        command_key="late",
+        user=command.user,
+        key=command.key,
+        capped=command.capped,
+        model=command.model,
+        group=command.group,
+        price=command.price,
+        usage=command.usage,
+        cost=command.cost,
+        paid=paid,
+        written_off=command.cost - paid,
+        ended_by=command.ended_by,
+        basis=command.basis,
+        endpoint=command.endpoint,
+        stream=command.stream,
+        channel=command.channel,
+        upstream_model=command.upstream_model,
+        upstream_request_id=command.upstream_request_id,
+        postings=_ending_postings(command, 0, paid, command.cost - paid),
+    )
+    books.record(command.charge, fact)
+    return Result("created", fact)
+
+
+def _settled_again(command: commands.Settle, refused: Result) -> Result:
+    if isinstance(refused.fact, ChargeSettled):
+        return Result("exists" if _same_end(command, refused.fact) else "exists_with_different", refused.fact)
+    return refused
+
+
+def _same_end(command: commands.Settle, fact: ChargeSettled | ChargeSettledLate) -> bool:
+    return (command.cost, command.usage, command.price) == (fact.cost, fact.usage, fact.price)
+
+
+def _ended(fact: Fact) -> Status:
+    if isinstance(fact, ChargeSettled):
+        return "already_settled"
+    if isinstance(fact, ChargeReleased):
+        return "already_released"
+    if isinstance(fact, ChargeExpired):
+        return "already_expired"
+    raise Broken(f"a charge cannot end with {fact.TOPIC}")

@@ -1,0 +1,51 @@
+"""Streams are named, and a name gives the same id everywhere: what must happen once has one stream.
+
+A stream id is the 32 hex digits of a UUID. A charge's stream is its request id (UUIDv7, made by the gateway); every
+other stream is uuid5 of its name. Names of what is secret or personal carry an HMAC, never the thing itself.
+"""
+
+from functools import lru_cache
+from uuid import UUID, uuid5
+
+NAMESPACE = UUID("6f1f3c52-0d2b-5f0a-9a52-7a1d3b7a9a10")
+
+StreamId = str
+
+
+@lru_cache(maxsize=4096)
+def named(name: str) -> StreamId:
+    return uuid5(NAMESPACE, name).hex
+
+
+def user(user_id: int) -> StreamId:
+    return named(f"user:{user_id}")
+
+
+def key(key_id: int) -> StreamId:
+    return named(f"key:{key_id}")
+
+
+def channel(channel_id: int) -> StreamId:
+    return named(f"channel:{channel_id}")
+
+
+def setting(name: str) -> StreamId:
+    return named(f"setting:{name}")
+
+
+def username(digest: str) -> StreamId:
+    """The claim of one username: `digest` is its HMAC under the id key, in hex."""
+    return named(f"username:{digest}")
+
+
+def adjustment(command_key: str) -> StreamId:
+    return named(f"adjust:{command_key}")
+
+
+def grant(user_id: int, why: str) -> StreamId:
+    return named(f"grant:{why}:{user_id}")
+
+
+def extension(charge: StreamId, n: int) -> StreamId:
+    """The n-th extension of a hold (1 for the first). Not cached: each is asked for a few times in its life."""
+    return uuid5(UUID(charge), f"ext:{n}").hex
