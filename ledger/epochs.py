@@ -1,0 +1,84 @@
+"""Who holds: each process that may open holds has an epoch, and an open lock file that dies with it.
+
+A starting process ends the holds of epochs that are dead: their users get everything back, at once and not after a deadline.
+"""
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+from time import time_ns
+
+from domain.commands import Expire
+from ledger.store import LedgerStore, OpenHold
+from ledger.writer import Writer
+
+
+class Epoch:
+    """The life of one process, as the other processes see it."""
+
+    def __init__(self, folder: Path, node: str) -> None:
+        self.node = node
+        self.name = f"{time_ns() // 1_000_000:x}-{secrets.token_hex(4)}"
+        self._folder = folder / "epochs"
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._path = self._folder / self.name
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def is_alive(self, epoch: str) -> bool:
+        """True while the process that began an epoch runs on this machine."""
+        if epoch == self.name:
+            return True
+        try:
+            descriptor = os.open(self._folder / epoch, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that look do not see each other
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def forget_the_dead(self) -> None:
+        """Remove the lock files of processes that are gone. Only after their holds were ended."""
+        for path in self._folder.iterdir():
+            if not self.is_alive(path.name):
+                path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self._path.unlink(missing_ok=True)
+        os.close(self._fd)
+
+
+def end_dead_holds(store: LedgerStore, writer: Writer, epoch: Epoch) -> int:
+    """Expire every open hold whose process is dead, or whose deadline has passed; how many were ended.
+
+    `not_yet` and `stale` are left to the next round: the hold is alive, or grew while it was looked at.
+    """
+    ended, after = 0, ""
+    alive: dict[str, bool] = {}
+    now = time_ns() // 1_000_000
+    while holds := store.open_holds(after=after):
+        for hold in holds:
+            if hold.epoch not in alive:
+                alive[hold.epoch] = epoch.is_alive(hold.epoch)
+            if not alive[hold.epoch] or hold.deadline <= now:
+                result = writer.submit_blocking(expiry(hold, epoch.node, dead=not alive[hold.epoch]))
+                ended += result.status == "created"
+        after = holds[-1].charge
+    return ended
+
+
+def expiry(hold: OpenHold, node: str, *, dead: bool) -> Expire:
+    return Expire(
+        charge=hold.charge,
+        user=hold.user,
+        key=hold.key,
+        capped=hold.capped,
+        extensions=hold.extensions,
+        node=node,
+        dead_epoch=dead,
+    )

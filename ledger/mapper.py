@@ -1,0 +1,49 @@
+"""Facts to stored bytes and back. The bytes of a fact are the same wherever it is stored, and are never rewritten.
+
+JSON, so that people can read the table; struct fields in their declared order, defaults left out. The stream, the version
+and the topic are columns, not part of the bytes.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+from eventsourcing.persistence import StoredEvent
+
+from domain.books import Entry
+from domain.events import TOPICS, Fact
+from domain.streams import StreamId
+from ledger.errors import UnknownFact
+
+_encoder = msgspec.json.Encoder()
+_decoders: dict[str, msgspec.json.Decoder[Fact]] = {
+    topic: msgspec.json.Decoder(type=fact) for topic, fact in TOPICS.items()
+}
+
+
+class Recorded(NamedTuple):
+    """A fact at its place in the log. `position` orders the whole ledger and may have gaps."""
+
+    position: int
+    stream: StreamId
+    version: int
+    fact: Fact
+
+
+def encode(fact: Fact) -> bytes:
+    return _encoder.encode(fact)
+
+
+def decode(topic: str, state: bytes) -> Fact:
+    """Raises UnknownFact for a topic or bytes that this version cannot read."""
+    decoder = _decoders.get(topic)
+    if decoder is None:
+        raise UnknownFact(f"this version does not know the fact {topic!r}; upgrade before reading this ledger")
+    try:
+        return decoder.decode(state)
+    except msgspec.ValidationError as error:
+        raise UnknownFact(f"a stored {topic} does not have its shape: {error}") from error
+
+
+def to_stored(entry: Entry) -> StoredEvent:
+    """The library's form of one fact."""
+    return StoredEvent(entry.stream, entry.version, entry.fact.TOPIC, _encoder.encode(entry.fact))

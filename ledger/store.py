@@ -1,0 +1,98 @@
+"""What the rest of the house may ask of a store, whichever database is behind it.
+
+`commit` is atomic: every command of the batch is decided on the balances and streams as they are, and facts, balances,
+holds and vault entries are written together or not at all.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from domain.books import Guard, Result
+from domain.commands import Command
+from domain.streams import StreamId
+from ledger.mapper import Recorded
+
+
+class OpenHold(NamedTuple):
+    """A charge that has not ended: what the reaper needs to end it."""
+
+    charge: StreamId
+    user: int
+    key: int
+    capped: bool
+    amount: int
+    """Mills, extensions included."""
+    extensions: int
+    node: str
+    epoch: str
+    deadline: int
+    """ms, by the ledger's clock."""
+
+
+class StoredFact(NamedTuple):
+    """A fact as it is stored, bytes and all: what `verify` reads."""
+
+    position: int
+    stream: StreamId
+    version: int
+    topic: str
+    state: bytes
+
+
+class LedgerReader(Protocol):
+    """What can be read of a ledger. Methods block and may be called by any thread."""
+
+    def head(self) -> int:
+        """The position of the last fact; 0 when there is none."""
+        ...
+
+    def read_stream(self, stream: StreamId) -> list[Recorded]: ...
+
+    def read_log(self, after: int, limit: int, *, without_charges: bool = False) -> list[Recorded]:
+        """Facts after a position, oldest first. `without_charges` leaves the `charge.*` facts out, by an index."""
+        ...
+
+    def read_stored(self, after: int, limit: int) -> list[StoredFact]: ...
+
+    def balance(self, account: str) -> Guard | None: ...
+
+    def balances(self) -> Iterator[tuple[str, Guard]]:
+        """All guarded accounts, by name."""
+        ...
+
+    def open_holds(self, *, limit: int = 1000, after: StreamId = "") -> list[OpenHold]: ...
+
+    def secret(self, ref: str) -> bytes | None:
+        """A sealed vault entry; None when it was erased or never was."""
+        ...
+
+    def keyring(self) -> dict[str, bytes]:
+        """The wrapped keys of the vault, by name."""
+        ...
+
+    def broken_streams(self) -> list[StreamId]:
+        """Streams whose versions are not 1, 2, 3 ...: at most a hundred of them."""
+        ...
+
+
+class LedgerStore(LedgerReader, Protocol):
+    """An append-only ledger. `commit` is called by one thread at a time."""
+
+    def commit(self, batch: Sequence[Command]) -> list[Result]:
+        """Decide and write a batch in one transaction. Raises LedgerUnavailable when the database cannot be written."""
+        ...
+
+    def add_to_keyring(self, entries: dict[str, bytes]) -> None:
+        """Store wrapped keys that are not there yet; those that are stay as they are."""
+        ...
+
+    def snapshot(self) -> AbstractContextManager[LedgerReader]:
+        """The ledger as it is at one moment, for reads that take long."""
+        ...
+
+    def version_of_data(self) -> int:
+        """A number that changes when another connection has committed. Cheap enough to ask a hundred times a second."""
+        ...
+
+    def close(self) -> None: ...
