@@ -22,7 +22,7 @@ from eventsourcing.sqlite import (
     SQLiteDatastore,
 )
 
-from domain.books import Decision, Guard, Result
+from domain.books import EMPTY, Decision, Guard, Result
 from domain.commands import Command, VaultPut
 from domain.events import ChargeExpired, ChargeExtended, ChargeHeld, ChargeReleased, ChargeSettled, Fact
 from domain.ledger import decide
@@ -66,11 +66,70 @@ GUARDS_SQL = "SELECT account, balance, floor FROM balances WHERE account IN (SEL
 HISTORY_SQL = """SELECT originator_id, topic, state FROM stored_events
     WHERE originator_id IN (SELECT value FROM json_each(?)) ORDER BY originator_id, originator_version"""
 INSERT_EVENT_SQL = "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?)"
-UPSERT_BALANCE_SQL = """INSERT INTO balances (account, balance, floor) VALUES (?, ?, ?)
-    ON CONFLICT (account) DO UPDATE SET balance = excluded.balance, floor = excluded.floor"""
-INSERT_BALANCE_SQL = "INSERT INTO balances (account, balance, floor) VALUES (?, ?, ?)"
-PUT_HOLD_SQL = "INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 HOLD_COLUMNS = "charge, user, key, capped, amount, extensions, node, epoch, deadline"
+
+
+class _Rows:
+    """One statement for many rows. Each statement gives the interpreter away once, so a row at a time would hand it to and fro
+    between the writer and the event loop hundreds of times a commit."""
+
+    SIZES = (64, 16, 4, 1)
+
+    def __init__(self, head: str, row: str, tail: str = "") -> None:
+        self._statements = [(size, f"{head} {', '.join([row] * size)} {tail}") for size in self.SIZES]
+
+    def run(self, cursor: sqlite3.Cursor, rows: Sequence[tuple[object, ...]]) -> None:
+        start = 0
+        for size, statement in self._statements:
+            while len(rows) - start >= size:
+                cursor.execute(statement, [value for row in rows[start : start + size] for value in row])
+                start += size
+
+
+INSERT_EVENTS = _Rows("INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES", "(?, ?, ?, ?)")
+INSERT_BALANCES = _Rows("INSERT INTO balances (account, balance, floor) VALUES", "(?, ?, ?)")
+UPSERT_BALANCES = _Rows(
+    "INSERT INTO balances (account, balance, floor) VALUES",
+    "(?, ?, ?)",
+    "ON CONFLICT (account) DO UPDATE SET balance = excluded.balance, floor = excluded.floor",
+)
+PUT_HOLDS = _Rows("INSERT INTO holds VALUES", "(?, ?, ?, ?, ?, ?, ?, ?, ?)")
+END_HOLDS = _Rows("DELETE FROM holds WHERE charge IN (VALUES", "(?)", ")")
+ENDINGS = (ChargeSettled, ChargeReleased, ChargeExpired)
+MAX_REMEMBERED = 50_000
+
+
+class _Memory:
+    """What this process wrote last and nobody has changed since: guards, and the streams of open charges.
+
+    The file's data version tells whether another connection has committed; then everything is forgotten. It is read inside the
+    transaction, when no other process can write.
+    """
+
+    def __init__(self) -> None:
+        self.guards: dict[str, Guard] = {}
+        self.open_charges: dict[StreamId, list[Fact]] = {}
+        self._data_version = -1
+
+    def check(self, data_version: int) -> None:
+        if data_version != self._data_version:
+            self.forget()
+            self._data_version = data_version
+
+    def forget(self) -> None:
+        self.guards.clear()
+        self.open_charges.clear()
+
+    def keep(self, decision: Decision) -> None:
+        """After the commit: what it left."""
+        if len(self.guards) > MAX_REMEMBERED or len(self.open_charges) > MAX_REMEMBERED:
+            self.forget()
+        self.guards.update(decision.balances)
+        for stream, _, fact in decision.entries:
+            if isinstance(fact, ChargeHeld):
+                self.open_charges[stream] = [fact]
+            elif isinstance(fact, ENDINGS):
+                self.open_charges.pop(stream, None)
 
 
 class LedgerPool(SQLiteConnectionPool):
@@ -224,6 +283,7 @@ class SqliteStore(SqliteReader):
             self._connection.execute(f"PRAGMA synchronous={synchronous}")
         self._cursor = self._connection.cursor()
         self._last_now = 0
+        self._memory = _Memory()
 
     def commit(self, batch: Sequence[Command]) -> list[Result]:
         accounts: set[str] = set()
@@ -236,8 +296,12 @@ class SqliteStore(SqliteReader):
                 guards, history = self._load(accounts, streams)
                 decision = decide(batch, guards, history, self._now())
                 self._write(batch, decision, accounts)
-        except sqlite3.OperationalError as error:
-            raise LedgerUnavailable(f"the ledger cannot be written: {error}") from error
+        except BaseException as error:
+            self._memory.forget()
+            if isinstance(error, sqlite3.OperationalError):
+                raise LedgerUnavailable(f"the ledger cannot be written: {error}") from error
+            raise
+        self._memory.keep(decision)
         return decision.results
 
     def add_to_keyring(self, entries: dict[str, bytes]) -> None:
@@ -293,28 +357,39 @@ class SqliteStore(SqliteReader):
             fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
     def _load(self, accounts: set[str], streams: set[StreamId]) -> tuple[dict[str, Guard], dict[StreamId, list[Fact]]]:
-        guards = {
-            account: Guard(balance, floor)
-            for account, balance, floor in self._cursor.execute(GUARDS_SQL, (_json(accounts),))
-        }
+        """What the batch is decided on: from memory where this process wrote it last, else from the file."""
+        memory = self._memory
+        memory.check(self._cursor.execute("PRAGMA data_version").fetchone()[0])
+        missing = [account for account in accounts if account not in memory.guards]
+        if missing:
+            found = self._cursor.execute(GUARDS_SQL, (_json(missing),)).fetchall()
+            memory.guards.update(dict.fromkeys(missing, EMPTY))
+            memory.guards.update((account, Guard(balance, floor)) for account, balance, floor in found)
         history: dict[StreamId, list[Fact]] = {}
-        for stream, topic, state in self._cursor.execute(HISTORY_SQL, (_json(streams),)):
-            history.setdefault(stream, []).append(decode(topic, state))
-        return guards, history
+        unknown = []
+        for stream in streams:
+            kept = memory.open_charges.get(stream)
+            if kept is None:
+                unknown.append(stream)
+            else:
+                history[stream] = kept
+        if unknown:
+            for stream, topic, state in self._cursor.execute(HISTORY_SQL, (_json(unknown),)):
+                history.setdefault(stream, []).append(decode(topic, state))
+        return {account: memory.guards[account] for account in accounts}, history
 
     def _write(self, batch: Sequence[Command], decision: Decision, loaded: set[str]) -> None:
         if not decision.entries:
             return
         cursor = self._cursor
-        cursor.executemany(
-            INSERT_EVENT_SQL, [(e.stream, e.version, e.fact.TOPIC, encode(e.fact)) for e in decision.entries]
-        )
+        events = [(e.stream, e.version, e.fact.TOPIC, encode(e.fact)) for e in decision.entries]
+        INSERT_EVENTS.run(cursor, events)
         known = [(name, *guard) for name, guard in decision.balances.items() if name in loaded]
-        cursor.executemany(UPSERT_BALANCE_SQL, known)
+        UPSERT_BALANCES.run(cursor, known)
         if len(known) != len(decision.balances):
             # Accounts of an id that was assigned in this batch: nobody can have had them before.
             fresh = [(name, *guard) for name, guard in decision.balances.items() if name not in loaded]
-            cursor.executemany(INSERT_BALANCE_SQL, fresh)
+            INSERT_BALANCES.run(cursor, fresh)
         self._write_holds(decision)
         for command, result in zip(batch, decision.results, strict=True):
             if (command.vault or command.vault_delete) and result.status == "created":
@@ -329,19 +404,15 @@ class SqliteStore(SqliteReader):
                 put[stream] = (
                     (stream, fact.user, fact.key, fact.capped, fact.amount, 0, fact.node, fact.epoch, fact.deadline)
                 )
-            elif isinstance(fact, ChargeSettled | ChargeReleased | ChargeExpired):
+            elif isinstance(fact, ENDINGS):
                 if put.pop(stream, None) is None:
                     ended.append((stream,))
             elif isinstance(fact, ChargeExtended):
                 grown.append((fact.amount, fact.n, fact.charge))
-        if put:
-            self._cursor.executemany(PUT_HOLD_SQL, list(put.values()))
-        if grown:
-            self._cursor.executemany(
-                "UPDATE holds SET amount = amount + ?, extensions = ? WHERE charge = ?", grown
-            )
-        if ended:
-            self._cursor.executemany("DELETE FROM holds WHERE charge = ?", ended)
+        PUT_HOLDS.run(self._cursor, list(put.values()))
+        for growth in grown:
+            self._cursor.execute("UPDATE holds SET amount = amount + ?, extensions = ? WHERE charge = ?", growth)
+        END_HOLDS.run(self._cursor, ended)
 
     def _write_vault(self, puts: tuple[VaultPut, ...], gone: tuple[str, ...]) -> None:
         self._cursor.executemany("INSERT INTO vault VALUES (?, ?)", [(put.ref, put.sealed) for put in puts])
@@ -383,8 +454,8 @@ def refuse_network_file_system(folder: Path) -> None:
         raise StoreRefused(f"{folder} is on a network file system ({kind}); the embedded store needs a local disk")
 
 
-def _json(names: set[str]) -> str:
-    return msgspec.json.encode(list(names)).decode()
+def _json(names: list[str]) -> str:
+    return msgspec.json.encode(names).decode()
 
 
 def _log_sql(without_charges: bool) -> str:

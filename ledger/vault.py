@@ -19,6 +19,7 @@ from ledger.store import LedgerStore
 
 NONCE_BYTES = 12
 KEY_BYTES = 32
+HMAC_BLOCK_BYTES = 64
 DATA_KEY = "data_key"
 ID_KEY = "id_key"
 
@@ -30,6 +31,9 @@ class Vault:
         self._store = store
         self._cipher = AESGCM(data_key)
         self._id_key = id_key
+        padded = id_key.ljust(HMAC_BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in padded))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in padded))
 
     def put(self, secret: bytes | str) -> VaultPut:
         """Seal a secret under a new reference, to go with the command whose fact names it."""
@@ -46,8 +50,14 @@ class Vault:
         return (self.get(ref) or b"").decode()
 
     def digest(self, purpose: str, value: str) -> str:
-        """The name of a secret: HMAC-SHA256 under the id key, hex. `purpose` keeps usernames and keys apart."""
-        return hmac.digest(self._id_key, f"{purpose}:{value}".encode(), "sha256").hex()
+        """The name of a secret: HMAC-SHA256 under the id key, hex. `purpose` keeps usernames and keys apart.
+
+        Asked for on every call: from the two half-done hashes, which (unlike hmac.digest) keep the interpreter to themselves.
+        """
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(f"{purpose}:{value}".encode())
+        outer.update(inner.digest())
+        return outer.hexdigest()
 
     def session_key(self) -> bytes:
         """A key for signing sessions, the same in every process of this ledger."""

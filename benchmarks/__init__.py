@@ -1,0 +1,1 @@
+"""What a call costs, in multiples of a bare echo measured beside it. Start with README.md."""

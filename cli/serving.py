@@ -1,0 +1,86 @@
+"""`veloera serve` and `veloera init`: start the gateway, or make what an empty store lacks and start nothing."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from cli.failures import Unavailable
+from cli.opening import environment, opened, opened_store
+from cli.output import emit, example, json_option, say
+
+
+@click.command(epilog=example("veloera serve --port 3000", "HOST=0.0.0.0 DATA_DIR=/srv/veloera veloera serve"))
+@click.option("--host", help="Address to listen on. [env var: HOST; default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on. [env var: PORT; default: 3000]")
+@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="As before the command's name.")
+def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
+    """Start the gateway and serve until SIGTERM.
+
+    On an empty store it makes a root account, a key and a sandbox channel, and shows their secrets once: on the terminal, or
+    without one in first-login.txt in the data folder. Every other setting is an environment variable.
+    """
+    from api.serve import serve as serve_until_told
+
+    chosen = {"data_dir": data_dir} if data_dir is not None else {}
+    settings = environment(host=host, port=port, **chosen)
+    try:
+        serve_until_told(settings)
+    except OSError as error:
+        where = f"{settings.host}:{settings.port}"
+        raise Unavailable(
+            f"cannot serve on {where}: {error.strerror or error}; choose another with --host or --port"
+        ) from error
+
+
+@click.command(epilog=example("veloera init", "veloera init --json"))
+@json_option
+def init(*, as_json: bool) -> None:
+    """Make the root account, a key and a sandbox channel in an empty store.
+
+    Prints their secrets once: {"url", "root": {"username", "password"}, "api_key", "model"} with --json. Without --json and without
+    a terminal they go to first-login.txt in the data folder. A store that has a root account is left as it is.
+    """
+    from api.bootstrap import bootstrap, print_first_login, write_first_login_file
+
+    settings = environment()
+    with opened(may_create=True) as books:
+        first = bootstrap(books, base_url(settings.host, settings.port))
+        folder = books.folder
+    if first is None:
+        said = f"The store in {folder} has a root account already; nothing was changed."
+        emit({"changed": False, "message": said}) if as_json else say(said)
+    elif as_json:
+        say(first.as_json())
+    elif sys.stdout.isatty():
+        print_first_login(first, sys.stdout)
+    else:
+        say(f"The first login is in {write_first_login_file(first, folder)}; read it, then delete it.")
+
+
+@click.command(hidden=True)
+def projector() -> None:
+    """Fold read models until SIGTERM. `veloera serve` starts this beside itself."""
+    from projections.projector import run
+
+    stop = threading.Event()
+
+    def told_to_stop(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, told_to_stop)
+    with opened_store(with_vault=True) as (store, vault):
+        assert vault is not None, "it was asked for"
+        run(store.folder, store, vault, stop)
+
+
+def base_url(host: str, port: int) -> str:
+    """Where a client on this machine reaches the gateway."""
+    shown = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # shown, not bound
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"

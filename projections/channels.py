@@ -1,0 +1,227 @@
+"""Channels as operators see them: terms, standing and its reason, use. The credential stays in the vault."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from domain import events
+from domain.events import ChannelTerms, Fact
+from ledger.mapper import Recorded
+from projections.amounts import Stored, clamped, stored
+from projections.paging import MAX_PAGE_NUMBER, MAX_PAGE_ROWS, bounded_size, containing
+from projections.people import as_id
+from projections.projection import (
+    CHANNEL_FACTS,
+    KEY_FACTS,
+    NAMING_FACTS,
+    PAID_FACTS,
+    QUOTA_FACTS,
+    SETTING_FACTS,
+    UNPAID_FACTS,
+    USER_FACTS,
+    Facts,
+    among,
+    facts,
+)
+
+COLUMNS = "id, terms, status, status_reason, status_at, created_at, used_mills, secret_ref, deleted_at"
+SEARCHED = "name, models, served_groups, tag, priority"
+"""What lists are ordered and searched by: copies from the terms."""
+
+
+class ChannelRow(msgspec.Struct, frozen=True):
+    """A channel. `used_mills` is what was paid for the calls that it answered."""
+
+    id: int
+    terms: ChannelTerms
+    status: int
+    status_reason: str
+    status_at: int
+    """ms of the last change of status; 0: never."""
+    created_at: int
+    """ms"""
+    used_mills: int
+    secret_ref: str
+
+
+@dataclass(slots=True)
+class _Channel:
+    id: int
+    terms: ChannelTerms
+    status: int
+    secret: str
+    created_at: int
+    status_reason: str = ""
+    status_at: int = 0
+    used_mills: int = 0
+    deleted_at: int | None = None
+
+    def row(self) -> tuple[int | str | None, ...]:
+        return (
+            self.id,
+            msgspec.json.encode(self.terms).decode(),
+            self.status,
+            self.status_reason,
+            self.status_at,
+            self.created_at,
+            stored(self.used_mills),
+            self.secret,
+            self.deleted_at,
+            self.terms.name,
+            ",".join(self.terms.models),
+            msgspec.json.encode(self.terms.groups).decode(),
+            self.terms.tag,
+            clamped(self.terms.priority),
+        )
+
+
+class Channels:
+    """Folds channels, and what was spent through them."""
+
+    name = "channels_v1"
+    handles: Facts = (CHANNEL_FACTS - facts(events.ChannelKeyShown)) | facts(*PAID_FACTS)
+    ignores: Facts = (
+        UNPAID_FACTS
+        | facts(events.ChannelKeyShown)
+        | QUOTA_FACTS
+        | USER_FACTS
+        | NAMING_FACTS
+        | KEY_FACTS
+        | SETTING_FACTS
+    )
+    ddl = (
+        """CREATE TABLE IF NOT EXISTS channels_v1 (
+            id INTEGER PRIMARY KEY, terms TEXT NOT NULL, status INTEGER NOT NULL, status_reason TEXT NOT NULL,
+            status_at INTEGER NOT NULL, created_at INTEGER NOT NULL, used_mills NOT NULL, secret_ref TEXT NOT NULL,
+            deleted_at INTEGER, name TEXT NOT NULL, models TEXT NOT NULL, served_groups TEXT NOT NULL, tag TEXT NOT NULL,
+            priority INTEGER NOT NULL)""",
+    )
+    tables: Mapping[str, str] = {"channels_v1": "id"}
+
+    def fold(self, cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> None:
+        channels = _load(cursor, page)
+        for recorded in page:
+            _apply(channels, recorded.fact)
+        marks = ", ".join("?" * 14)
+        cursor.executemany(
+            f"INSERT OR REPLACE INTO channels_v1 ({COLUMNS}, {SEARCHED}) VALUES ({marks})",
+            [channel.row() for channel in channels.values()],
+        )
+
+
+def _apply(channels: dict[int, _Channel], fact: Fact) -> None:
+    if isinstance(fact, PAID_FACTS):
+        used = channels.get(fact.channel)
+        if used is not None:  # 0: the call was answered by no channel
+            used.used_mills += fact.paid
+        return
+    match fact:
+        case events.ChannelCreated():
+            channels[fact.id] = _Channel(fact.id, fact.terms, fact.status, fact.secret, fact.at)
+        case events.ChannelChanged():
+            channels[fact.id].terms = fact.terms
+            channels[fact.id].secret = fact.secret
+        case events.ChannelStatusChanged():
+            changed = channels[fact.id]
+            changed.status, changed.status_reason, changed.status_at = fact.status, fact.reason, fact.at
+        case events.ChannelDeleted():
+            channels[fact.id].deleted_at = fact.at
+        case _:
+            raise AssertionError(f"{fact.TOPIC} is not folded here")
+
+
+ChannelColumns = tuple[int, str, int, str, int, int, Stored, str, int | None]
+
+
+def _load(cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> dict[int, _Channel]:
+    ids = {which(recorded.fact) for recorded in page}
+    rows = cursor.execute(
+        f"SELECT {COLUMNS} FROM channels_v1 WHERE id IN (SELECT value FROM json_each(?))", (among(ids),)
+    )
+    return {row[0]: _restored(row) for row in rows}
+
+
+def _restored(row: ChannelColumns) -> _Channel:
+    seen = _read(row)
+    return _Channel(
+        seen.id,
+        seen.terms,
+        seen.status,
+        seen.secret_ref,
+        seen.created_at,
+        status_reason=seen.status_reason,
+        status_at=seen.status_at,
+        used_mills=seen.used_mills,
+        deleted_at=row[8],
+    )
+
+
+def which(fact: Fact) -> int:
+    """The channel that a fact is about; 0 for a call that none answered."""
+    if isinstance(fact, PAID_FACTS):
+        return fact.channel
+    assert isinstance(
+        fact, events.ChannelCreated | events.ChannelChanged | events.ChannelStatusChanged | events.ChannelDeleted
+    ), f"{fact.TOPIC} is about no channel"
+    return fact.id
+
+
+def channel(reader: sqlite3.Connection, channel_id: int) -> ChannelRow | None:
+    """A channel that was not deleted."""
+    rows = _select(reader, "id = ?", (channel_id,), id_sort=True, limit=1)
+    return rows[0] if rows else None
+
+
+def page_channels(
+    reader: sqlite3.Connection, *, page0: int, size: int, id_sort: bool = False, tag_mode: bool = False
+) -> list[ChannelRow]:
+    """Channels that were not deleted; pages count from 0. In tag mode `size` tags make a page, with all their channels."""
+    size = bounded_size(size)
+    skipped = min(max(0, page0), MAX_PAGE_NUMBER) * size
+    if not tag_mode:
+        return _select(reader, "1", (), id_sort=id_sort, limit=size, offset=skipped)
+    tagged = """tag IN (SELECT DISTINCT tag FROM channels_v1 WHERE deleted_at IS NULL AND tag <> ''
+        ORDER BY tag LIMIT ? OFFSET ?)"""
+    return _select(reader, tagged, (size, skipped), id_sort=id_sort, limit=MAX_PAGE_ROWS)
+
+
+def search_channels(
+    reader: sqlite3.Connection,
+    *,
+    keyword: str = "",
+    group: str = "",
+    model: str = "",
+    id_sort: bool = False,
+    limit: int = 100,
+) -> list[ChannelRow]:
+    """`keyword`: an id or part of a name; `group`: one it serves; `model`: part of a model that it lists."""
+    where, values = ["1"], list[int | str]()
+    if keyword:
+        where.append("(id = ? OR name LIKE ? ESCAPE '\\')")
+        values += [as_id(keyword), containing(keyword)]
+    if group:
+        where.append("? IN (SELECT value FROM json_each(served_groups))")
+        values.append(group)
+    if model:
+        where.append("models LIKE ? ESCAPE '\\'")
+        values.append(containing(model))
+    return _select(reader, " AND ".join(where), values, id_sort=id_sort, limit=bounded_size(limit))
+
+
+def _select(
+    reader: sqlite3.Connection, where: str, values: Sequence[int | str], *, id_sort: bool, limit: int, offset: int = 0
+) -> list[ChannelRow]:
+    order = "id DESC" if id_sort else "priority DESC, id DESC"
+    rows = reader.execute(
+        f"""SELECT {COLUMNS} FROM channels_v1 WHERE deleted_at IS NULL AND {where} ORDER BY {order}
+            LIMIT ? OFFSET ?""",
+        (*values, limit, offset),
+    )
+    return [_read(row) for row in rows]
+
+
+def _read(row: ChannelColumns) -> ChannelRow:
+    terms = msgspec.json.decode(row[1], type=ChannelTerms)
+    return ChannelRow(row[0], terms, *row[2:6], int(row[6]), row[7])

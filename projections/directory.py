@@ -1,0 +1,253 @@
+"""Who may call what, at which price, through which channel: in memory, for the hot path.
+
+Folded from the small streams of the log (users, keys, channels, settings), a few tens of milliseconds behind it. Readers
+take no lock: every fold swaps whole values under single dict or attribute writes.
+"""
+
+import threading
+from collections.abc import Mapping
+from time import monotonic
+from typing import NamedTuple
+
+from domain import api_key, channel, events, user
+from domain.api_key import ApiKey
+from domain.channel import Channel
+from domain.events import Fact
+from domain.pricing import PriceBook
+from domain.settings import Settings
+from domain.user import User
+from ledger.follow import PAGE_LIMIT_FACTS, Follow
+from ledger.store import LedgerStore
+from ledger.vault import Vault
+
+FOLLOW_PERIOD_S = 0.1
+STUCK_AFTER_S = 5.0
+
+Tiers = tuple[tuple["Served", ...], ...]
+
+
+class Served(NamedTuple):
+    """A channel that serves a model: the name it knows it by, and the credential to call it with."""
+
+    channel: Channel
+    secret: str
+    upstream_model: str
+
+
+class Directory:
+    """The relay's view of the ledger's small streams. `start` loads it and keeps it fresh from a thread of its own."""
+
+    def __init__(self, store: LedgerStore, vault: Vault) -> None:
+        self._store = store
+        self._vault = vault
+        self._follow = Follow(store, without_charges=True, period_s=FOLLOW_PERIOD_S)
+        self._users: dict[int, User] = {}
+        self._keys: dict[int, ApiKey] = {}
+        self._by_digest: dict[str, ApiKey] = {}
+        self._by_access: dict[str, int] = {}
+        self._channels: dict[int, Channel] = {}
+        self._secrets: dict[int, str] = {}
+        self._options: dict[str, str] = {}
+        self._routes: dict[tuple[str, str], Tiers] = {}
+        self._models: dict[str, tuple[str, ...]] = {}
+        self.settings = Settings({})
+        self.book = PriceBook.from_settings({}, 0)
+        self.position = 0
+        self._looked_at = monotonic()
+        self._moved = threading.Condition()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Load everything, then follow until `stop`."""
+        self.catch_up()
+        self._thread = threading.Thread(target=self._run, name="directory", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._follow.hint()
+        if self._thread is not None:
+            self._thread.join(5)
+
+    def hint(self) -> None:
+        """Something was committed in this process: look now."""
+        self._follow.hint()
+
+    @property
+    def is_fresh(self) -> bool:
+        """False when the follower has not looked at the log for so long that calls must be refused."""
+        return self.failure is None and monotonic() - self._looked_at < STUCK_AFTER_S
+
+    def wait_for(self, position: int, timeout_s: float = 2.0) -> bool:
+        """Block until facts up to `position` are in; False when that took too long. Not for the event loop."""
+        self.hint()
+        with self._moved:
+            return self._moved.wait_for(lambda: self.position >= position, timeout_s)
+
+    def authenticate(self, digest: str) -> tuple[ApiKey, User] | None:
+        """The key with this HMAC and its owner, whatever their status; None for a key that is not there."""
+        key = self._by_digest.get(digest)
+        if key is None:
+            return None
+        owner = self._users.get(key.user)
+        return None if owner is None else (key, owner)
+
+    def user(self, user_id: int) -> User | None:
+        return self._users.get(user_id)
+
+    def user_with_access_token(self, digest: str) -> User | None:
+        return self._users.get(self._by_access.get(digest, 0))
+
+    def key(self, key_id: int) -> ApiKey | None:
+        return self._keys.get(key_id)
+
+    def channel(self, channel_id: int) -> Channel | None:
+        return self._channels.get(channel_id)
+
+    def served_by(self, channel_id: int, model: str) -> Served | None:
+        """One channel, chosen by its id, for a model it may or may not list."""
+        found = self._channels.get(channel_id)
+        if found is None:
+            return None
+        return Served(found, self._secrets.get(channel_id, ""), found.terms.model_mapping.get(model) or model)
+
+    def routes(self, group: str, model: str) -> Tiers:
+        """Enabled channels for a model in a group, the highest priority first; empty when there is none."""
+        return self._routes.get((group, model), ())
+
+    def models(self, group: str) -> tuple[str, ...]:
+        """The models that a group can call, sorted."""
+        return self._models.get(group, ())
+
+    def options(self) -> Mapping[str, str]:
+        return self._options
+
+    def catch_up(self) -> None:
+        """Fold everything that is in the log now."""
+        while True:
+            page = self._follow.page()
+            channels_changed = options_changed = False
+            for recorded in page:
+                channels_changed |= self._fold_channel(recorded.fact)
+                options_changed |= self._fold_option(recorded.fact)
+                self._fold_user(recorded.fact)
+                self._fold_key(recorded.fact)
+            if channels_changed:
+                self._rebuild_routes()
+            if options_changed:
+                self.settings = Settings(self._options)
+                self.book = PriceBook.from_settings(self._options, self._follow.position)
+            if len(page) < PAGE_LIMIT_FACTS:
+                break
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                head = self._store.head()
+                self.catch_up()
+            except Exception as error:  # a follower that stops silently would serve stale prices: readiness turns red
+                self.failure = error
+                return
+            with self._moved:
+                self._looked_at = monotonic()
+                self.position = max(head, self._follow.position)
+                self._moved.notify_all()
+            self._follow.wait(1.0)
+
+    def _fold_user(self, fact: Fact) -> None:
+        if not isinstance(fact, USER_FACTS):
+            return
+        before = self._users.get(fact.id)
+        now = user.after(before, fact)
+        assert now is not None, "a user's stream begins with its creation"
+        self._users[now.id] = now
+        if before is not None and before.access_digest != now.access_digest:
+            self._by_access.pop(before.access_digest, None)
+        if now.access_digest:
+            self._by_access[now.access_digest] = now.id
+
+    def _fold_key(self, fact: Fact) -> None:
+        if not isinstance(fact, KEY_FACTS):
+            return
+        now = api_key.after(self._keys.get(fact.id), fact)
+        assert now is not None, "a key's stream begins with its creation"
+        self._keys[now.id] = now
+        if now.deleted:
+            self._by_digest.pop(now.digest, None)
+        else:
+            self._by_digest[now.digest] = now
+
+    def _fold_channel(self, fact: Fact) -> bool:
+        if not isinstance(fact, CHANNEL_FACTS):
+            return False
+        before = self._channels.get(fact.id)
+        now = channel.after(before, fact)
+        assert now is not None, "a channel's stream begins with its creation"
+        self._channels[now.id] = now
+        if before is None or before.secret != now.secret:
+            self._secrets[now.id] = self._vault.text(now.secret)
+        return True
+
+    def _fold_option(self, fact: Fact) -> bool:
+        if not isinstance(fact, events.SettingChanged):
+            return False
+        value = self._vault.text(fact.secret) if fact.secret else fact.value
+        self._options = {**self._options, fact.key: value}
+        return True
+
+    def _rebuild_routes(self) -> None:
+        found: dict[tuple[str, str], dict[int, list[Served]]] = {}
+        for one in self._channels.values():
+            if not one.is_enabled:
+                continue
+            for name, upstream in _names(one).items():
+                served = Served(one, self._secrets.get(one.id, ""), upstream)
+                for group in one.terms.groups:
+                    found.setdefault((group, name), {}).setdefault(one.terms.priority, []).append(served)
+        self._routes = {
+            place: tuple(tuple(tiers[priority]) for priority in sorted(tiers, reverse=True))
+            for place, tiers in found.items()
+        }
+        models: dict[str, set[str]] = {}
+        for group, name in self._routes:
+            models.setdefault(group, set()).add(name)
+        self._models = {group: tuple(sorted(names)) for group, names in models.items()}
+
+
+USER_FACTS = (
+    events.UserCreated,
+    events.UserProfileChanged,
+    events.UserPasswordChanged,
+    events.UserStandingChanged,
+    events.AccessTokenMade,
+    events.UserDeleted,
+)
+KEY_FACTS = (
+    events.KeyCreated,
+    events.KeyTermsChanged,
+    events.KeyLimitChanged,
+    events.KeyStatusChanged,
+    events.KeyDeleted,
+)
+CHANNEL_FACTS = (
+    events.ChannelCreated,
+    events.ChannelChanged,
+    events.ChannelStatusChanged,
+    events.ChannelKeyShown,
+    events.ChannelDeleted,
+)
+
+
+def _names(found: Channel) -> dict[str, str]:
+    """The names that clients may ask a channel for, each with the name that upstream knows.
+
+    A channel with a prefix answers to prefix + model; its bare names stay with the channels without one.
+    """
+    terms = found.terms
+    names: dict[str, str] = {}
+    for model in terms.models:
+        asked = terms.model_prefix + model
+        names[asked] = terms.model_mapping.get(asked) or terms.model_mapping.get(model) or model
+    return names

@@ -1,0 +1,108 @@
+"""What a read model is: tables, and a fold of facts into them that gives the same rows however the facts were paged.
+
+A projection says of every fact of the catalogue that it handles or ignores it; a fact it was not told about stops it before it
+begins. Its name carries its version: changed rows are a new name, with tables of its own, built beside the old ones.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from domain import events
+from domain.events import TOPICS, Fact
+from ledger.mapper import Recorded
+from projections.errors import ProjectionError
+
+Facts = frozenset[type[Fact]]
+
+
+def facts(*found: type[Fact]) -> Facts:
+    return frozenset(found)
+
+
+CHARGE_FACTS: Facts = facts(
+    events.ChargeHeld,
+    events.ChargeExtended,
+    events.ChargeSettled,
+    events.ChargeReleased,
+    events.ChargeExpired,
+    events.ChargeSettledLate,
+)
+QUOTA_FACTS: Facts = facts(events.QuotaAdjusted, events.QuotaGranted)
+USER_FACTS: Facts = facts(
+    events.UserCreated,
+    events.UserProfileChanged,
+    events.UserPasswordChanged,
+    events.UserStandingChanged,
+    events.UserDeleted,
+    events.AccessTokenMade,
+)
+NAMING_FACTS: Facts = facts(events.Registered, events.UsernameClaimed, events.UsernameReleased)
+KEY_FACTS: Facts = facts(
+    events.KeyCreated,
+    events.KeyTermsChanged,
+    events.KeyLimitChanged,
+    events.KeyStatusChanged,
+    events.KeyDeleted,
+)
+CHANNEL_FACTS: Facts = facts(
+    events.ChannelCreated,
+    events.ChannelChanged,
+    events.ChannelStatusChanged,
+    events.ChannelKeyShown,
+    events.ChannelDeleted,
+)
+SETTING_FACTS: Facts = facts(events.SettingChanged)
+
+PAID_FACTS = (events.ChargeSettled, events.ChargeSettledLate)
+"""The ends of a charge that somebody pays for."""
+UNPAID_FACTS: Facts = CHARGE_FACTS - frozenset(PAID_FACTS)
+
+
+class Projection(Protocol):
+    """One read model."""
+
+    @property
+    def name(self) -> str:
+        """With its version, such as `usage_log_v1`. Its place in the log is kept under this name."""
+        ...
+
+    @property
+    def handles(self) -> Facts: ...
+
+    @property
+    def ignores(self) -> Facts: ...
+
+    @property
+    def ddl(self) -> Sequence[str]:
+        """Statements that make its tables and indexes where they are missing."""
+        ...
+
+    @property
+    def tables(self) -> Mapping[str, str]:
+        """The tables it owns, each with the columns, as in ORDER BY, that order its rows in one way only."""
+        ...
+
+    def fold(self, cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> None:
+        """Fold facts that it handles, oldest first. Inside the transaction that also moves its position."""
+        ...
+
+
+class NotUnderstood(ProjectionError):
+    """A projection was not told about a fact of the catalogue."""
+
+
+def check_understood(projections: Iterable[Projection]) -> None:
+    """Raises NotUnderstood for a projection that neither handles nor ignores some fact of the catalogue."""
+    for projection in projections:
+        understood = projection.handles | projection.ignores
+        for topic, fact in TOPICS.items():
+            if fact not in understood:
+                raise NotUnderstood(f"{projection.name} neither handles nor ignores {topic}: say which")
+
+
+def among(ids: Iterable[int] | Iterable[str]) -> str:
+    """A set of values as one SQL parameter, for `IN (SELECT value FROM json_each(?))`."""
+    return msgspec.json.encode(list(ids)).decode()

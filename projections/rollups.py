@@ -1,0 +1,111 @@
+"""Hours of use: how many calls, tokens and mills, by user, key, model and channel. Each hour is the sum of its usage rows.
+
+Sums are added in Python, since one hour of many tokens or mills may pass 2^63.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from domain import events
+from ledger.mapper import Recorded
+from projections.amounts import Stored, clamped, stored
+from projections.paging import bounded_size
+from projections.projection import (
+    CHANNEL_FACTS,
+    KEY_FACTS,
+    NAMING_FACTS,
+    PAID_FACTS,
+    QUOTA_FACTS,
+    SETTING_FACTS,
+    UNPAID_FACTS,
+    USER_FACTS,
+    Facts,
+    facts,
+)
+
+HOUR_S = 3600
+MAX_TIME_S = 2**62
+
+Place = tuple[int, int, int, str, int]
+"""(hour_s, user, key, model, channel)."""
+
+
+class HourRow(msgspec.Struct, frozen=True):
+    """One hour of one user, key, model and channel. `quota_mills` is what was paid."""
+
+    hour_s: int
+    """The hour's first second."""
+    user_id: int
+    key_id: int
+    model: str
+    channel: int
+    count: int
+    quota_mills: int
+    input_tokens: int
+    output_tokens: int
+
+
+class Rollups:
+    """Folds charged calls into hours."""
+
+    name = "rollups_v1"
+    handles: Facts = facts(*PAID_FACTS)
+    ignores: Facts = UNPAID_FACTS | QUOTA_FACTS | USER_FACTS | NAMING_FACTS | KEY_FACTS | CHANNEL_FACTS | SETTING_FACTS
+    ddl = (
+        """CREATE TABLE IF NOT EXISTS hours_v1 (
+            hour_s INTEGER NOT NULL, user_id INTEGER NOT NULL, key_id INTEGER NOT NULL, model TEXT NOT NULL,
+            channel INTEGER NOT NULL, count INTEGER NOT NULL, quota_mills NOT NULL, input_tokens NOT NULL,
+            output_tokens NOT NULL, PRIMARY KEY (hour_s, user_id, key_id, model, channel)) WITHOUT ROWID""",
+    )
+    tables: Mapping[str, str] = {"hours_v1": "hour_s, user_id, key_id, model, channel"}
+
+    def fold(self, cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> None:
+        hours: dict[Place, list[int]] = {}
+        for recorded in page:
+            fact = recorded.fact
+            assert isinstance(fact, events.ChargeSettled | events.ChargeSettledLate), f"{fact.TOPIC} is not folded here"
+            hour_s = fact.at // 1000 // HOUR_S * HOUR_S
+            place = (hour_s, fact.user, fact.key, fact.model, fact.channel)
+            sums = hours.get(place)
+            if sums is None:
+                sums = hours[place] = _load(cursor, place)
+            sums[0] += 1
+            sums[1] += fact.paid
+            sums[2] += clamped(fact.usage.input_total)
+            sums[3] += clamped(fact.usage.output_total)
+        cursor.executemany(
+            "INSERT OR REPLACE INTO hours_v1 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [(*place, *map(stored, sums)) for place, sums in hours.items()],
+        )
+
+
+def _load(cursor: sqlite3.Cursor, place: Place) -> list[int]:
+    row = cursor.execute(
+        """SELECT count, quota_mills, input_tokens, output_tokens FROM hours_v1
+            WHERE hour_s = ? AND user_id = ? AND key_id = ? AND model = ? AND channel = ?""",
+        place,
+    ).fetchone()
+    return [0, 0, 0, 0] if row is None else [int(value) for value in row]
+
+
+HourColumns = tuple[int, int, int, str, int, int, Stored, Stored, Stored]
+
+
+def hourly(
+    reader: sqlite3.Connection, *, start_s: int, end_s: int, user_id: int | None = None, limit: int = 1000
+) -> list[HourRow]:
+    """Hours that begin within start_s and end_s, both inclusive (0: no end), oldest first."""
+    whose = "" if user_id is None else "AND user_id = ?"
+    bounds = (min(max(0, start_s), MAX_TIME_S), min(end_s, MAX_TIME_S) if end_s > 0 else MAX_TIME_S)
+    rows = reader.execute(
+        f"""SELECT * FROM hours_v1 WHERE hour_s BETWEEN ? AND ? {whose}
+            ORDER BY hour_s, user_id, key_id, model, channel LIMIT ?""",
+        (*bounds, *(() if user_id is None else (user_id,)), bounded_size(limit)),
+    )
+    return [_read(row) for row in rows]
+
+
+def _read(row: HourColumns) -> HourRow:
+    return HourRow(*row[:6], int(row[6]), int(row[7]), int(row[8]))

@@ -1,0 +1,156 @@
+"""Account statements: one row for every posting, with the balance that it left. The last balance is the sum of the deltas.
+
+Platform accounts have statements too. Their balances may pass 2^63, so running balances are added in Python.
+"""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from domain import events
+from domain.events import Fact
+from ledger.mapper import Recorded
+from projections.amounts import Stored, stored
+from projections.paging import bounded_size
+from projections.projection import (
+    CHANNEL_FACTS,
+    CHARGE_FACTS,
+    KEY_FACTS,
+    NAMING_FACTS,
+    QUOTA_FACTS,
+    SETTING_FACTS,
+    USER_FACTS,
+    Facts,
+    among,
+)
+
+MAX_POSITION = 2**63 - 1
+
+
+class StatementRow(msgspec.Struct, frozen=True):
+    """One posting to one account, and the fact it belongs to."""
+
+    position: int
+    at_ms: int
+    account: str
+    delta_mills: int
+    balance_mills: int
+    """After this posting."""
+    topic: str
+    stream: str
+    version: int
+    note: str
+    """The model of a charge, the reason of a correction, why something was given."""
+
+
+class Statements:
+    """Folds every posting. Accounts are numbered in the order in which the log first names them."""
+
+    name = "statements_v1"
+    handles: Facts = CHARGE_FACTS | QUOTA_FACTS | USER_FACTS | NAMING_FACTS | KEY_FACTS | CHANNEL_FACTS | SETTING_FACTS
+    ignores: Facts = frozenset()
+    ddl = (
+        """CREATE TABLE IF NOT EXISTS statement_accounts_v1 (
+            id INTEGER PRIMARY KEY, account TEXT NOT NULL UNIQUE, balance_mills NOT NULL)""",
+        """CREATE TABLE IF NOT EXISTS statement_facts_v1 (
+            position INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, topic TEXT NOT NULL, stream TEXT NOT NULL,
+            version INTEGER NOT NULL, note TEXT NOT NULL)""",
+        """CREATE TABLE IF NOT EXISTS statements_v1 (
+            account INTEGER NOT NULL, position INTEGER NOT NULL, entry INTEGER NOT NULL, delta_mills NOT NULL,
+            balance_mills NOT NULL, PRIMARY KEY (account, position, entry)) WITHOUT ROWID""",
+    )
+    tables: Mapping[str, str] = {
+        "statement_accounts_v1": "id",
+        "statement_facts_v1": "position",
+        "statements_v1": "account, position, entry",
+    }
+
+    def fold(self, cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> None:
+        moving = [recorded for recorded in page if recorded.fact.postings]
+        accounts = _load(cursor, moving)
+        facts: list[tuple[int, int, str, str, int, str]] = []
+        rows: list[tuple[int, int, int, Stored, Stored]] = []
+        for position, stream, version, fact in moving:
+            facts.append((position, fact.at, fact.TOPIC, stream, version, note(fact)))
+            for entry, (account, delta) in enumerate(fact.postings):
+                there = accounts[account]
+                there[1] += delta
+                rows.append((there[0], position, entry, stored(delta), stored(there[1])))
+        rows.sort()  # rows of one account lie side by side in the table
+        cursor.executemany("INSERT INTO statement_facts_v1 VALUES (?, ?, ?, ?, ?, ?)", facts)
+        cursor.executemany("INSERT INTO statements_v1 VALUES (?, ?, ?, ?, ?)", rows)
+        cursor.executemany(
+            """INSERT INTO statement_accounts_v1 VALUES (?, ?, ?)
+                ON CONFLICT (id) DO UPDATE SET balance_mills = excluded.balance_mills""",
+            [(number, account, stored(balance)) for account, (number, balance) in accounts.items()],
+        )
+
+
+def _load(cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> dict[str, list[int]]:
+    """[number, balance] of every account that a page names; new ones get the next numbers, in the order of the log."""
+    named = dict.fromkeys(account for recorded in page for account, _ in recorded.fact.postings)
+    rows = cursor.execute(
+        """SELECT account, id, balance_mills FROM statement_accounts_v1
+            WHERE account IN (SELECT value FROM json_each(?))""",
+        (among(named),),
+    )
+    accounts = {account: [number, int(balance)] for account, number, balance in rows}
+    if len(accounts) < len(named):
+        (last,) = cursor.execute("SELECT max(id) FROM statement_accounts_v1").fetchone()
+        number = last or 0
+        for account in named:
+            if account not in accounts:
+                number += 1
+                accounts[account] = [number, 0]
+    return accounts
+
+
+def note(fact: Fact) -> str:
+    """What a person would want to know of a posting's fact, in a word or two."""
+    match fact:
+        case events.ChargeHeld() | events.ChargeSettled():
+            return fact.model
+        case events.ChargeExtended():
+            return f"extension {fact.n}"
+        case events.ChargeSettledLate():
+            return f"{fact.model} (late)"
+        case events.ChargeReleased() | events.ChargeExpired() | events.QuotaGranted():
+            return fact.why
+        case events.QuotaAdjusted():
+            return fact.reason
+        case events.KeyLimitChanged():
+            return "no limit" if fact.unlimited else "limit"
+    return ""
+
+
+StatementColumns = tuple[int, int, str, Stored, Stored, str, str, int, str]
+
+
+def statement(
+    reader: sqlite3.Connection,
+    account: str,
+    *,
+    after_position: int = 0,
+    limit: int = 1000,
+    newest_first: bool = False,
+) -> list[StatementRow]:
+    """Postings to one account, oldest first; those after a position.
+
+    `newest_first`: from the newest back; then those before `after_position`, where that is not 0.
+    """
+    beyond, order = (">", "") if not newest_first else ("<", "DESC")
+    bound = after_position or MAX_POSITION if newest_first else after_position
+    rows = reader.execute(
+        f"""SELECT position, at_ms, a.account, s.delta_mills, s.balance_mills, topic, stream, version, note
+            FROM statement_accounts_v1 a JOIN statements_v1 s ON s.account = a.id
+            JOIN statement_facts_v1 USING (position)
+            WHERE a.account = ? AND s.position {beyond} ?
+            ORDER BY s.account, s.position {order}, s.entry {order} LIMIT ?""",
+        (account, bound, bounded_size(limit)),
+    )
+    return [_read(row) for row in rows]
+
+
+def _read(row: StatementColumns) -> StatementRow:
+    return StatementRow(row[0], row[1], row[2], int(row[3]), int(row[4]), row[5], row[6], row[7], row[8])

@@ -1,0 +1,136 @@
+"""May this caller make this call, and what can it cost at most? Answered from memory; nothing is held yet."""
+
+from time import time
+from typing import NamedTuple
+
+from domain.api_key import ApiKey, Status
+from domain.pricing import Price, Unpriced, known_max_output
+from domain.user import Role, User
+from projections.directory import Served, Tiers
+from relay.asked import Asked
+from relay.call import Call
+from relay.desk import Desk
+from relay.errors import BadRequest, Forbidden, Unauthenticated, Unavailable, UnknownModel
+
+KEY_PREFIX = "sk-"
+
+
+class Caller(NamedTuple):
+    """Who calls: a key, its owner, the group whose prices and channels count, and a channel an admin has pinned (0: none)."""
+
+    key: ApiKey
+    user: User
+    group: str
+    pinned: int
+
+
+class Quote(NamedTuple):
+    """What a call may cost at most, at prices that stay as they are for it."""
+
+    tiers: Tiers
+    prices: dict[str, Price]
+    """By upstream model."""
+    input_bound: int
+    output_bound: int
+    """Output tokens held for, over all choices."""
+    output_limit: int
+    """Output tokens that the client allows over all choices; beyond it no extension is asked for."""
+    ceiling_mills: int
+
+
+def authenticate(call: Call, desk: Desk) -> Caller:
+    """Find the caller by the HMAC of the key. Raises Unauthenticated, Forbidden, Unavailable."""
+    if not desk.directory.is_fresh:
+        raise Unavailable("the directory of keys and prices has fallen behind; try again in a moment", code="not_ready")
+    text, _, suffix = call.credential.removeprefix(KEY_PREFIX).partition("-")
+    if not text:
+        raise Unauthenticated("no API key: send it as 'Authorization: Bearer sk-...'")
+    found = desk.directory.authenticate(desk.vault.digest("key", text))
+    if found is None:
+        raise Unauthenticated("this API key is not known here")
+    key, user = found
+    if key.status == Status.EXHAUSTED:
+        raise Unauthenticated("this API key has used up its limit", code="key_exhausted")
+    if key.status == Status.EXPIRED or key.is_expired(time()):
+        raise Unauthenticated("this API key has expired", code="key_expired")
+    if key.status != Status.ENABLED:
+        raise Unauthenticated("this API key is switched off", code="key_disabled")
+    if not user.is_enabled:
+        raise Forbidden("the owner of this API key is switched off", code="user_disabled")
+    return Caller(key, user, _group(key, user, desk), _pinned(suffix, user))
+
+
+def tiers_for(asked: Asked, caller: Caller, desk: Desk) -> Tiers:
+    """The channels that may carry this call. Raises UnknownModel, BadRequest, Forbidden."""
+    if caller.pinned:
+        return ((_pinned_channel(asked, caller, desk),),)
+    tiers = desk.directory.routes(caller.group, asked.model)
+    if not tiers:
+        raise UnknownModel(asked.model)
+    return tiers
+
+
+def quote(asked: Asked, caller: Caller, tiers: Tiers, desk: Desk) -> Quote:
+    """Pin the prices of every route and bound the cost by the dearest. Raises BadRequest for a model without a price."""
+    prices: dict[str, Price] = {}
+    for tier in tiers:
+        for served in tier:
+            if served.upstream_model not in prices:
+                price = _price(served.upstream_model, asked.model, caller.group, desk)
+                if price is not None:
+                    prices[served.upstream_model] = price
+    if not prices:
+        raise BadRequest(f"no price is set for {asked.model}; its operator sets ModelRatio or ModelPrice", code="model_price_error")
+    limit, bound = output_bounds(asked, desk)
+    ceiling = max(price.ceiling_mills(asked.input_bound, bound) for price in prices.values())
+    return Quote(tiers, prices, asked.input_bound, bound, limit, ceiling)
+
+
+def output_bounds(asked: Asked, desk: Desk) -> tuple[int, int]:
+    """(limit, held for): a stream can extend its hold, so it is held for the first `hold_output_tokens` only."""
+    one = asked.max_output
+    if one is None:
+        one = known_max_output(asked.model) or desk.bounds.hold_output_tokens
+    held_for = min(one, desk.bounds.hold_output_tokens) if asked.stream else one
+    return one * asked.choices, held_for * asked.choices
+
+
+def _price(upstream_model: str, model: str, group: str, desk: Desk) -> Price | None:
+    """The price of the name that upstream knows; of the name that was asked for where that one has none."""
+    book = desk.directory.book
+    for name in (upstream_model, model):
+        try:
+            return book.price(name, group)
+        except Unpriced:
+            continue
+    return None
+
+
+def _group(key: ApiKey, user: User, desk: Desk) -> str:
+    wanted = key.terms.group
+    if not wanted or wanted == user.group:
+        return user.group
+    usable = desk.directory.settings.json("UserUsableGroups")
+    if not isinstance(usable, dict) or wanted not in usable:
+        raise Forbidden(f"your user may not use the group {wanted} of this API key", code="group_not_allowed")
+    return wanted
+
+
+def _pinned(suffix: str, user: User) -> int:
+    if not suffix:
+        return 0
+    if user.role < Role.ADMIN:
+        raise Forbidden("only admins may name a channel in their key", code="pinning_not_allowed")
+    digits = suffix.partition("-")[0]
+    if not digits.isdigit():
+        raise BadRequest(f"the channel id {digits[:20]!r} in the key is not a number", code="invalid_channel_id")
+    return int(digits)
+
+
+def _pinned_channel(asked: Asked, caller: Caller, desk: Desk) -> Served:
+    served = desk.directory.served_by(caller.pinned, asked.model)
+    if served is None or served.channel.deleted:
+        raise BadRequest(f"there is no channel {caller.pinned}", code="invalid_channel_id")
+    if not served.channel.is_enabled:
+        raise Forbidden(f"channel {caller.pinned} is switched off", code="channel_disabled")
+    return served

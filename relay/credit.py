@@ -1,0 +1,173 @@
+"""A hold and its end: durable before anything is sent, ended exactly once, whatever happens to the call in between.
+
+Commands in flight are never abandoned: if the task is cancelled while one commits, its outcome is awaited before anything else.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from domain import commands
+from domain.books import Result
+from domain.commands import Command
+from domain.pricing import Price
+from domain.usage import Usage
+from ledger.errors import LedgerClosed, LedgerError, LedgerUnavailable
+from relay.errors import Insufficient, Unavailable
+
+SETTLE_TRIES = 4
+SETTLE_PAUSE_S = 0.25
+
+
+class Ledger(Protocol):
+    """What the relay needs of the writer."""
+
+    def submit(self, command: Command) -> "asyncio.Future[Result]": ...
+
+
+class Hold:
+    """An open hold. `ended` is true from the first attempt to end it, so that nothing ends it twice."""
+
+    __slots__ = ("_ledger", "amount", "capped", "charge", "ended", "extensions", "group", "key", "model", "user")
+
+    def __init__(
+        self, ledger: Ledger, *, charge: str, user: int, key: int, capped: bool, model: str, group: str, amount: int
+    ) -> None:
+        self._ledger = ledger
+        self.charge = charge
+        self.user = user
+        self.key = key
+        self.capped = capped
+        self.model = model
+        self.group = group
+        self.amount = amount
+        self.extensions = 0
+        self.ended = False
+
+    async def extend(self, amount: int) -> Result:
+        """Hold more. The result says what is there when it is not enough. Raises LedgerError."""
+        n = self.extensions + 1
+        command = commands.Extend(
+            charge=self.charge, user=self.user, key=self.key, capped=self.capped, n=n, amount=amount
+        )
+        result = await outcome(self._ledger, command)
+        if result.ok:
+            self.extensions = n
+            self.amount += amount
+        return result
+
+    async def settle(
+        self, *, price: Price, usage: Usage, ended_by: str, basis: str, endpoint: str, stream: bool, channel: int,
+        upstream_model: str, upstream_request_id: str, client_request_id: str, first_byte_ms: int, duration_ms: int,
+        attempts: Sequence[int],
+    ) -> Result:  # fmt: skip
+        """End the hold with what the call cost. Raises Unavailable when it could not be made durable."""
+        self.ended = True
+        return await self._end(
+            commands.Settle(
+                charge=self.charge,
+                user=self.user,
+                key=self.key,
+                capped=self.capped,
+                extensions=self.extensions,
+                model=self.model,
+                group=self.group,
+                price=price,
+                usage=usage,
+                cost=price.cost_mills(usage),
+                ended_by=ended_by,
+                basis=basis,
+                endpoint=endpoint,
+                stream=stream,
+                channel=channel,
+                upstream_model=upstream_model,
+                upstream_request_id=upstream_request_id,
+                client_request_id=client_request_id,
+                first_byte_ms=first_byte_ms,
+                duration_ms=duration_ms,
+                attempts=tuple(attempts),
+            )
+        )
+
+    async def release(
+        self, why: str, *, endpoint: str = "", status: int = 0, attempts: Sequence[int] = (), duration_ms: int = 0
+    ) -> Result:
+        """End the hold with nothing charged. Raises Unavailable when it could not be made durable."""
+        self.ended = True
+        return await self._end(
+            commands.Release(
+                charge=self.charge,
+                user=self.user,
+                key=self.key,
+                capped=self.capped,
+                extensions=self.extensions,
+                model=self.model,
+                why=why,
+                endpoint=endpoint,
+                status=status,
+                attempts=tuple(attempts),
+                duration_ms=duration_ms,
+            )
+        )
+
+    async def _end(self, command: commands.EndCharge) -> Result:
+        """The same command may be sent again after a failure: a stream ends once, however often it is told to."""
+        for attempt in range(SETTLE_TRIES):
+            try:
+                return await outcome(self._ledger, command)
+            except LedgerClosed:
+                break
+            except LedgerUnavailable:
+                if attempt + 1 < SETTLE_TRIES:
+                    await asyncio.sleep(SETTLE_PAUSE_S * 2**attempt)
+        raise Unavailable("the charge could not be made durable; the hold is closed by its deadline")
+
+
+async def open_hold(ledger: Ledger, command: commands.Hold) -> Hold:
+    """Hold before anything is sent. Raises Insufficient, Unavailable; then nothing is held."""
+    try:
+        result = await outcome(ledger, command)
+    except LedgerError as error:
+        raise Unavailable(str(error)) from error
+    if result.status == "insufficient":
+        of = "your key's limit" if result.account.startswith("key:") else "user quota"
+        raise Insufficient(needed_mills=result.needed, available_mills=result.available, of=of)
+    if not result.ok:
+        raise Unavailable(f"the hold was not made: {result.status} {result.why}")
+    return Hold(
+        ledger,
+        charge=command.charge,
+        user=command.user,
+        key=command.key,
+        capped=command.capped,
+        model=command.model,
+        group=command.group,
+        amount=command.amount,
+    )
+
+
+async def outcome(ledger: Ledger, command: Command) -> Result:
+    """What became of a command, also when the task is cancelled meanwhile: then the cancellation goes on afterwards."""
+    future = ledger.submit(command)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if future.cancelled():
+            raise
+        if isinstance(command, commands.Hold):
+            await _give_back(ledger, command, future)
+        else:
+            await asyncio.wait([future])
+        raise
+
+
+async def _give_back(ledger: Ledger, command: commands.Hold, future: "asyncio.Future[Result]") -> None:
+    """A hold whose call was cancelled while it was made: release it, so that it does not wait for its deadline."""
+    await asyncio.wait([future])
+    if future.exception() is None and future.result().status == "created":
+        released = ledger.submit(
+            commands.Release(
+                charge=command.charge, user=command.user, key=command.key, capped=command.capped, why="cancelled"
+            )
+        )
+        await asyncio.wait([released])

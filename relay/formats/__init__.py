@@ -1,0 +1,1 @@
+"""One wire language a file. They do not know each other."""

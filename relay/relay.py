@@ -1,0 +1,196 @@
+"""The story of one call: authenticate, admit, quote, hold, route, relay, meter, settle.
+
+However a call ends (answered, failed, client gone), its hold ends exactly once; no request goes upstream before its hold is durable,
+and no answer ends before its charge is.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from typing import NamedTuple
+
+from domain import commands
+from relay.admission import Caller, Quote, authenticate, quote, tiers_for
+from relay.asked import Asked
+from relay.attempts import Attempt, attempt
+from relay.call import Call
+from relay.credit import Hold, open_hold
+from relay.desk import Desk
+from relay.errors import Exhausted, Interrupted, RelayError, Unavailable
+from relay.format import Format
+from relay.router import Route, worth_another_route
+from relay.settling import FailedAtFirst, settle_unanswered
+from relay.streaming import Stream
+from relay.whole import answer_whole
+
+log = logging.getLogger("veloera.relay")
+
+PASSED_HEADERS = frozenset({"openai-processing-ms", "openai-version", "retry-after"})
+PASSED_PREFIX = "x-ratelimit-"
+SSE = "text/event-stream; charset=utf-8"
+STATUS_WHEN_INTERRUPTED = {"client_left": 499, "shutdown": 503}
+
+
+class Head(NamedTuple):
+    """The head of an answer: yielded once, before any of its body."""
+
+    status: int
+    content_type: str
+    headers: list[tuple[str, str]]
+    length: int | None = None
+    """Bytes of the body that follows, when it follows whole; None for a stream."""
+
+
+class Reply(NamedTuple):
+    """An answer that has begun: its head, and its body whole or as a stream."""
+
+    head: Head
+    body: bytes
+    stream: Stream | None = None
+
+
+async def relay(call: Call, desk: Desk, format_: Format) -> AsyncGenerator[Head | bytes, None]:
+    """Carry one call to a provider and back. Yields the answer's head once, then its body.
+
+    Raises:
+        Refused: the caller may not make this call, or cannot pay for it; nothing was held.
+        Unavailable: the ledger cannot hold or settle now.
+        Exhausted: no route answered; the hold was released.
+        Interrupted: the client left before there was an answer; what was owed is settled.
+    """
+    caller = authenticate(call, desk)
+    asked = format_.read(call.body)
+    desk.limits.admit(call, asked, caller, format_, desk.directory.settings)
+    quoted = quote(asked, caller, tiers_for(asked, caller, desk), desk)
+    hold = await open_hold(desk.ledger, _hold(call, desk, asked, caller, quoted, format_))
+    desk.open_calls.add(call)
+    try:
+        call.patience("connect", desk.bounds.connect_timeout_s, desk.bounds.total_timeout_s)
+        reply = await _reply(call, desk, asked, format_, hold, quoted, _routes(desk, quoted, caller))
+        yield reply.head
+        yield reply.body
+        if reply.stream is not None:
+            async for chunk in reply.stream.rest():
+                yield chunk
+    finally:
+        call.calm()
+        desk.open_calls.discard(call)
+        if not hold.ended:
+            await _give_back(hold, desk, call, "abandoned", 0, [])
+
+
+async def _reply(
+    call: Call, desk: Desk, asked: Asked, format_: Format, hold: Hold, quoted: Quote, routes: list[Route]
+) -> Reply:
+    """Try the routes in their order until one answers. Ends the hold before it raises."""
+    tried: list[int] = []
+    failure = Exhausted("no channel is left for this call", status=503, code="no_channel")
+    try:
+        for route in routes:
+            tried.append(route.channel_id)
+            made = await attempt(call, desk, asked, format_, route)
+            try:
+                return await _begin(call, desk, asked, format_, hold, quoted, made, tried)
+            except FailedAtFirst as error:
+                failure = error.failure
+                if made.answer is not None:
+                    made.answer.close()
+                if not worth_another_route(failure.status):
+                    break
+    except Interrupted as error:
+        await _end_unanswered(call, desk, asked, format_, hold, routes, tried, error)
+        raise _said_of(error) from None
+    await _give_back(hold, desk, call, "upstream_failed", failure.status, tried)
+    raise failure
+
+
+async def _begin(
+    call: Call, desk: Desk, asked: Asked, format_: Format, hold: Hold, quoted: Quote, made: Attempt, tried: list[int]
+) -> Reply:
+    """The first of an answer, or all of it. Raises FailedAtFirst, Interrupted, Unavailable."""
+    answer = made.answer
+    if answer is None:
+        assert made.failure is not None, "an attempt has an answer or a failure"
+        raise FailedAtFirst(made.failure)
+    passed = _passed(answer.headers)
+    if answer.headers.get("content-type", "").startswith("text/event-stream"):
+        stream = Stream(call, desk, asked, format_, hold, quoted, made, tried)
+        return Reply(Head(200, SSE, passed), await stream.begin(), stream)
+    try:
+        body = await answer_whole(call, desk, asked, format_, hold, made, tried)
+    finally:
+        answer.close()
+    if asked.stream:
+        return Reply(Head(200, SSE, passed), format_.stream_of(body, with_usage=asked.wants_usage))
+    return Reply(Head(200, "application/json", passed, len(body)), body)
+
+
+def _said_of(error: Interrupted) -> RelayError:
+    if error.why == "client_left":
+        return error
+    if error.why == "shutdown":
+        return Unavailable("the gateway is shutting down; send the request again", code="shutting_down")
+    phase = error.why.replace("_", " ")
+    return Exhausted(f"the provider did not answer in time ({phase})", status=504, code="upstream_timeout")
+
+
+def _hold(call: Call, desk: Desk, asked: Asked, caller: Caller, quoted: Quote, format_: Format) -> commands.Hold:
+    bounds = desk.bounds
+    return commands.Hold(
+        charge=call.id,
+        user=caller.user.id,
+        key=caller.key.id,
+        capped=not caller.key.unlimited,
+        model=asked.model,
+        group=caller.group,
+        prices=tuple(quoted.prices.values()),
+        amount=quoted.ceiling_mills,
+        input_bound=quoted.input_bound,
+        output_bound=quoted.output_bound,
+        endpoint=format_.name,
+        stream=asked.stream,
+        node=desk.node,
+        epoch=desk.epoch,
+        ttl_ms=int((bounds.total_timeout_s + bounds.hold_grace_s) * 1000),
+        client_request_id=call.client_request_id,
+    )
+
+
+def _routes(desk: Desk, quoted: Quote, caller: Caller) -> list[Route]:
+    retries = 0 if caller.pinned else desk.directory.settings.int("RetryTimes")
+    return list(desk.router.routes(quoted.tiers, quoted.prices, retries=retries))
+
+
+async def _end_unanswered(
+    call: Call, desk: Desk, asked: Asked, format_: Format, hold: Hold, routes: list[Route], tried: list[int], error: Interrupted
+) -> None:
+    """The wait for an answer ended early. Who left after the request had been sent whole pays for its input; nobody else pays."""
+    if hold.ended:
+        return
+    if error.why == "client_left" and call.sending.whole and tried:
+        route = routes[len(tried) - 1]
+        await settle_unanswered(call, desk, asked, format_, hold, route, tried)
+        return
+    why = "client_left" if error.why == "client_left" else "shutdown" if error.why == "shutdown" else "upstream_failed"
+    await _give_back(hold, desk, call, why, STATUS_WHEN_INTERRUPTED.get(error.why, 504), tried)
+
+
+async def _give_back(hold: Hold, desk: Desk, call: Call, why: str, status: int, tried: list[int]) -> None:
+    try:
+        await hold.release(
+            why, endpoint=call.endpoint, status=0 if status == 499 else status, attempts=tried, duration_ms=call.elapsed_ms
+        )
+        desk.figures.ended("released")
+    except (Unavailable, asyncio.InvalidStateError) as error:
+        # The hold stays open and is closed by its deadline: the user loses nothing, and the operator is told.
+        log.error("release_failed charge=%s why=%s error=%s", hold.charge, why, error)
+
+
+def _passed(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The provider's headers that a client can use; its account and its cookies are none of them."""
+    found = []
+    for name, value in headers.items():
+        lower = name.lower()
+        if lower in PASSED_HEADERS or lower.startswith(PASSED_PREFIX):
+            found.append((lower, value))
+    return found

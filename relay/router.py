@@ -1,0 +1,77 @@
+"""Which channel carries a call, and whether another may try after it failed.
+
+The n-th attempt uses the n-th priority, and within it a channel drawn by weight; a channel that failed is not drawn again while
+another is left.
+"""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from domain.pricing import Price
+from projections.directory import Served, Tiers
+
+SMOOTHING = 10
+"""Added to every weight, as the family does: weights 0 and 0 share evenly, 100 and 0 share 110 to 10."""
+MAX_ATTEMPTS = 16
+NEVER_RETRIED = frozenset({400, 408, 504, 524})
+RETRIED = frozenset({307, 429})
+
+
+class Route(NamedTuple):
+    """A channel and key chosen for a call, and the price if this one answers."""
+
+    served: Served
+    credential: str
+    price: Price
+
+    @property
+    def channel_id(self) -> int:
+        return self.served.channel.id
+
+
+class Router:
+    """Draws channels. Keeps one number per channel with several keys: whose turn it is."""
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self._random = rng or random.Random()
+        self._turns: dict[int, int] = {}
+
+    def routes(self, tiers: Tiers, prices: Mapping[str, Price], *, retries: int) -> Iterator[Route]:
+        """At most `retries` + 1 routes. `prices` by upstream model; a channel without a price is never drawn."""
+        usable = [[served for served in tier if served.upstream_model in prices] for tier in tiers]
+        usable = [tier for tier in usable if tier]
+        tried: set[int] = set()
+        for attempt in range(min(retries, MAX_ATTEMPTS - 1) + 1):
+            served = self._draw(usable, attempt, tried)
+            tried.add(served.channel.id)
+            yield self.route(served, prices[served.upstream_model])
+
+    def route(self, served: Served, price: Price) -> Route:
+        return Route(served, self._credential(served), price)
+
+    def _draw(self, tiers: Sequence[Sequence[Served]], attempt: int, tried: set[int]) -> Served:
+        tier = tiers[min(attempt, len(tiers) - 1)]
+        fresh = [served for served in tier if served.channel.id not in tried]
+        if not fresh:
+            fresh = [served for other in tiers for served in other if served.channel.id not in tried] or list(tier)
+        if len(fresh) == 1:
+            return fresh[0]
+        weights = [max(0, served.channel.terms.weight) + SMOOTHING for served in fresh]
+        return self._random.choices(fresh, weights)[0]
+
+    def _credential(self, served: Served) -> str:
+        """The channel's key; of several, separated by commas or lines, the next one."""
+        if "," not in served.secret and "\n" not in served.secret:
+            return served.secret.strip()
+        keys = [key.strip() for key in served.secret.replace("\n", ",").split(",") if key.strip()]
+        turn = self._turns.get(served.channel.id, 0)
+        self._turns[served.channel.id] = turn + 1
+        return keys[turn % len(keys)] if keys else ""
+
+
+def worth_another_route(status: int) -> bool:
+    """Whether another channel may do better than this status, as the family decides it."""
+    if 200 <= status < 300 or status in NEVER_RETRIED:
+        return False
+    return status in RETRIED or status >= 500 or 300 <= status < 500

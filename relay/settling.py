@@ -1,0 +1,83 @@
+"""The end of a call that reached a provider: its usage, its cost, its charge."""
+
+from typing import NamedTuple
+
+from domain.accounts import MAX_ACCOUNT_MILLS
+from domain.books import Result
+from domain.usage import Usage
+from relay.asked import Asked
+from relay.attempts import Attempt
+from relay.call import Call
+from relay.credit import Hold
+from relay.desk import Desk
+from relay.errors import Exhausted
+from relay.format import Format
+from relay.meter import Measured, counted
+from relay.router import Route
+
+NOTHING = Measured(Usage(), "none")
+UPSTREAM_IDS = ("x-request-id", "request-id", "x-oneapi-request-id")
+MAX_UPSTREAM_ID_CHARS = 128
+
+
+class FailedAtFirst(Exception):
+    """A route failed before a byte of its answer went to the client: another one may try."""
+
+    def __init__(self, failure: Exhausted) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Ending(NamedTuple):
+    """How a call ended, apart from what it used."""
+
+    by: str
+    stream: bool
+    first_byte_ms: int = -1
+
+
+async def settle(
+    call: Call, desk: Desk, hold: Hold, made: Attempt, tried: list[int], measured: Measured, ending: Ending
+) -> Result:
+    """Charge what was used at the price of the route that answered. Raises Unavailable."""
+    price = made.route.price
+    usage, basis = measured
+    if price.cost_mills(usage) > MAX_ACCOUNT_MILLS:
+        # Prices times counts beyond any account: a misconfigured price book. Nobody can owe it, so nobody is charged it.
+        usage, basis = Usage(), "none"
+    result = await hold.settle(
+        price=price,
+        usage=usage,
+        ended_by=ending.by,
+        basis=basis,
+        endpoint=call.endpoint,
+        stream=ending.stream,
+        channel=made.route.channel_id,
+        upstream_model=made.route.served.upstream_model,
+        upstream_request_id=_upstream_id(made),
+        client_request_id=call.client_request_id,
+        first_byte_ms=ending.first_byte_ms,
+        duration_ms=call.elapsed_ms,
+        attempts=tried,
+    )
+    paid = getattr(result.fact, "paid", 0)
+    desk.figures.settled(price.cost_mills(usage), paid, usage.input_total, usage.output_total)
+    desk.figures.ended(ending.by)
+    desk.figures.attempted(made.route.channel_id, ending.by)
+    return result
+
+
+async def settle_unanswered(
+    call: Call, desk: Desk, asked: Asked, format_: Format, hold: Hold, route: Route, tried: list[int]
+) -> Result:
+    """The client left after its request had gone out whole: it pays for the input."""
+    measured = await counted(desk.counter, format_, asked, route.served.upstream_model, "")
+    made = Attempt(route, None, call.sending, asked.stream)
+    return await settle(call, desk, hold, made, tried, measured, Ending("client_left", asked.stream))
+
+
+def _upstream_id(made: Attempt) -> str:
+    if made.answer is None:
+        return ""
+    headers = made.answer.headers
+    return next((headers[name] for name in UPSTREAM_IDS if headers.get(name)), "")[:MAX_UPSTREAM_ID_CHARS]
