@@ -2,7 +2,7 @@
 
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
@@ -65,7 +65,7 @@ def create_app(services: Services, *, on_stop: Callable[[], None] | None = None)
     """The application over started services. It closes them when the server stops."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         gc.collect()
         gc.freeze()
@@ -103,7 +103,9 @@ def create_app(services: Services, *, on_stop: Callable[[], None] | None = None)
 async def landing(request: Request) -> Response:
     """One plain page until there is a console."""
     page = files("api").joinpath("landing.html").read_text(encoding="utf-8")
-    return HTMLResponse(page.replace("{{version}}", version("veloera")).replace("{{base}}", str(request.base_url).rstrip("/")))
+    return HTMLResponse(
+        page.replace("{{version}}", version("veloera")).replace("{{base}}", str(request.base_url).rstrip("/"))
+    )
 
 
 async def project_text(request: Request) -> Response:
@@ -124,5 +126,3 @@ async def not_found(request: Request, error: Exception) -> Response:
     if request.url.path.startswith(("/v1", "/api")):
         return Response(problem.body, problem.status, media_type="application/json")
     return PlainTextResponse("There is nothing here.\n", 404)
-
-

@@ -82,7 +82,12 @@ def _too_large(limit_bytes: int) -> TooLarge:
 
 
 async def answer(
-    send: Send, status: int, body: bytes, *, content_type: str = "application/json", headers: Iterable[tuple[str, str]] = ()
+    send: Send,
+    status: int,
+    body: bytes,
+    *,
+    content_type: str = "application/json",
+    headers: Iterable[tuple[str, str]] = (),
 ) -> None:
     """Send a whole answer."""
     raw = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode()), *encoded(headers)]

@@ -17,7 +17,6 @@ from api.compose import Services
 from relay.figures import BOUNDS_S, Histogram
 
 
-
 def health_router() -> APIRouter:
     router = APIRouter(tags=["operations"])
     router.add_api_route("/healthz", healthz, methods=["GET"], summary="Is the process alive")
@@ -34,14 +33,14 @@ async def readyz(request: Request) -> JSONResponse:
     """200 when the ledger takes commands and the directory is fresh; else 503 with what is wrong."""
     services: Services = request.app.state.services
     writer = services.books.writer
-    problems = []
+    problems: list[str] = []
     if not writer.is_alive:
         problems.append("the ledger's writer has stopped")
     if writer.waiting >= writer.queue_limit:
         problems.append("the ledger's queue is full")
     if not services.directory.is_fresh:
         problems.append("the directory has fallen behind")
-    body = {
+    body: dict[str, object] = {
         "status": "unready" if problems else "ready",
         "problems": problems,
         "ledger": {"durability": services.environment.ledger_durability, "store": "sqlite", "waiting": writer.waiting},
@@ -70,13 +69,19 @@ class _Collector:
 
     def _calls(self) -> Iterator[Metric]:
         figures = self._services.desk.figures
-        calls = CounterMetricFamily("veloera_calls", "Client requests by endpoint and status", labels=["endpoint", "status"])
+        calls = CounterMetricFamily(
+            "veloera_calls", "Client requests by endpoint and status", labels=["endpoint", "status"]
+        )
         for (endpoint, status), count in figures.calls.items():
             calls.add_metric([endpoint, str(status)], count)
         yield calls
         yield _labelled("veloera_call_endings", "Why holds ended", "ended_by", figures.endings.items())
-        yield _labelled("veloera_call_refusals", "Calls refused before a hold, by code", "code", figures.refusals.items())
-        attempts = CounterMetricFamily("veloera_attempts", "Attempts by channel and outcome", labels=["channel", "outcome"])
+        yield _labelled(
+            "veloera_call_refusals", "Calls refused before a hold, by code", "code", figures.refusals.items()
+        )
+        attempts = CounterMetricFamily(
+            "veloera_attempts", "Attempts by channel and outcome", labels=["channel", "outcome"]
+        )
         for (channel, outcome), count in figures.attempts.items():
             attempts.add_metric([str(channel), outcome], count)
         yield attempts
@@ -102,7 +107,9 @@ class _Collector:
         yield CounterMetricFamily("veloera_ledger_commits", "Transactions", writer.commits)
         yield CounterMetricFamily("veloera_ledger_commands", "Commands committed", writer.commands)
         yield GaugeMetricFamily("veloera_ledger_waiting", "Commands queued or being committed", writer.waiting)
-        yield GaugeMetricFamily("veloera_projection_lag_facts", "Facts not yet in the read models", self._services.books.read.lag())
+        yield GaugeMetricFamily(
+            "veloera_projection_lag_facts", "Facts not yet in the read models", self._services.books.read.lag()
+        )
         yield GaugeMetricFamily("veloera_uptime_seconds", "Since the start", time() - self._services.started_at_s)
 
 
@@ -114,7 +121,8 @@ def _labelled(name: str, help_: str, label: str, values: Iterable[tuple[str, int
 
 
 def _histogram(name: str, help_: str, histogram: Histogram) -> HistogramMetricFamily:
-    buckets, below = [], 0
+    buckets: list[tuple[str, float]] = []
+    below = 0
     for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), histogram.buckets, strict=True):
         below += count
         buckets.append((bound, below))

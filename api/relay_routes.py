@@ -94,7 +94,9 @@ async def _carry(call: Call, desk: Desk, format_: Format, receive: Receive, send
                     continue
                 if isinstance(part, Head):
                     head = part
-                    await send({"type": "http.response.start", "status": part.status, "headers": _headers(part, call.id)})
+                    await send(
+                        {"type": "http.response.start", "status": part.status, "headers": _headers(part, call.id)}
+                    )
                 elif part:
                     more = head is None or head.length is None
                     await send({"type": "http.response.body", "body": part, "more_body": more})
@@ -191,5 +193,3 @@ def relay_routes(desk: Desk, *, body_limit_bytes: int) -> list[StarletteRoute]:
         )
         for format_ in formats
     ]
-
-

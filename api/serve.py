@@ -15,7 +15,7 @@ from time import monotonic
 
 import uvloop
 from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.asyncio.run import worker_serve
+from hypercorn.asyncio.run import worker_serve  # pyright: ignore[reportUnknownVariableType]
 from hypercorn.config import Config, Sockets
 
 from api.app import create_app
@@ -98,7 +98,9 @@ def _announce(environment: Environment, base_url: str, first: FirstLogin | None)
     elif first is not None:
         path = write_first_login_file(first, environment.data_dir.resolve())
         print(f"The first login is in {path}", flush=True)
-    durability = "survives power loss" if environment.ledger_durability == "full" else "survives kill -9, NOT power loss"
+    durability = (
+        "survives power loss" if environment.ledger_durability == "full" else "survives kill -9, NOT power loss"
+    )
     print(f"Veloera serves {base_url} (ledger: {durability})", flush=True)
 
 

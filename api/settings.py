@@ -38,7 +38,9 @@ class Environment(BaseSettings):
     relay_timeout: float = Field(default=0, ge=0, le=86_400, description="seconds for a whole call; 0: TOTAL_TIMEOUT_S")
     total_timeout_s: Seconds = 1800
     tail_wait_s: Seconds = 5
-    force_stream_option: bool = Field(default=True, description="ask upstream for usage in streams, whatever the client asked")
+    force_stream_option: bool = Field(
+        default=True, description="ask upstream for usage in streams, whatever the client asked"
+    )
     max_request_body_mb: float = Field(default=32, gt=0, le=1024, description="MiB")
     max_answer_mb: float = Field(default=64, gt=0, le=1024, description="MiB of one answer that is not streamed")
     max_event_kb: int = Field(default=4096, ge=1, le=65_536, description="KiB of one server-sent event")
@@ -55,7 +57,9 @@ class Environment(BaseSettings):
     @classmethod
     def _only_the_embedded_store(cls, dsn: str) -> str:
         if dsn and not dsn.startswith(("sqlite:", "local")):
-            raise ValueError("this release has the embedded SQLite store only; leave SQL_DSN empty (PostgreSQL comes next)")
+            raise ValueError(
+                "this release has the embedded SQLite store only; leave SQL_DSN empty (PostgreSQL comes next)"
+            )
         return dsn
 
     @property

@@ -125,4 +125,10 @@ def alive(books: Books, stream: StreamId, ending: type[Fact]) -> bool:
 
 
 def too_large(account: str, mills: int) -> Result:
-    return Result("too_large", needed=mills, available=MAX_ACCOUNT_MILLS, account=account, why="an account holds at most 9e15 quota")
+    return Result(
+        "too_large",
+        needed=mills,
+        available=MAX_ACCOUNT_MILLS,
+        account=account,
+        why="an account holds at most 9e15 quota",
+    )

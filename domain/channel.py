@@ -72,7 +72,9 @@ def creation(
     return Register(kind="channel", created=fact, vault=(secret,), token=token)
 
 
-def change(channel: Channel, version: int, *, terms: ChannelTerms, secret: VaultPut | None = None, actor: int = 0) -> Append:
+def change(
+    channel: Channel, version: int, *, terms: ChannelTerms, secret: VaultPut | None = None, actor: int = 0
+) -> Append:
     """New terms, and a new credential where one is given (the old one leaves the vault)."""
     fact = events.ChannelChanged(
         id=channel.id, terms=terms, secret=secret.ref if secret else channel.secret, actor=actor

@@ -31,7 +31,9 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         super().__init_subclass__(**kwargs)
         topic = cls.__dict__.get("TOPIC", "")
         if topic:
-            assert topic not in TOPICS or TOPICS[topic].__qualname__ == cls.__qualname__, f"two facts are called {topic}"
+            assert topic not in TOPICS or TOPICS[topic].__qualname__ == cls.__qualname__, (
+                f"two facts are called {topic}"
+            )
             TOPICS[topic] = cls
 
 

@@ -6,7 +6,6 @@ trace and never spoils its batch; commands of one batch see what those before th
 
 from collections.abc import Callable, Mapping, Sequence
 
-
 from domain import charges, commands, corrections, registry
 from domain.books import Books, Decision, Entry, Guard, Result, Status
 from domain.commands import Command

@@ -200,6 +200,18 @@ class PriceBook:
         return price
 
     def _pinned(self, model: str, group: str) -> Price:
+        """A new price. What equals its default is the default object itself: only then do events leave it out."""
+        price = self._multipliers(model, group)
+        return msgspec.structs.replace(
+            price,
+            **{
+                field.name: field.default
+                for field in msgspec.structs.fields(Price)
+                if field.default == getattr(price, field.name)
+            },
+        )
+
+    def _multipliers(self, model: str, group: str) -> Price:
         key = table_key(model)
         group_ratio = ratio_text(self._ratios["GroupRatio"].get(group, _ONE))
         per_call = self._ratios["ModelPrice"].get(key)

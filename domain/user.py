@@ -126,7 +126,13 @@ def password_change(user: User, *, password: VaultPut, actor: int = 0) -> Append
 
 
 def standing_change(
-    user: User, version: int, *, role: int | None = None, status: int | None = None, group: str | None = None, actor: int = 0
+    user: User,
+    version: int,
+    *,
+    role: int | None = None,
+    status: int | None = None,
+    group: str | None = None,
+    actor: int = 0,
 ) -> Append:
     """Role, status or group from now on. `version` is the user stream's version that `user` was read at."""
     fact = events.UserStandingChanged(

@@ -16,7 +16,9 @@ PAGE_LIMIT_FACTS = 1000
 class Follow:
     """A reader of the log with a place in it. One thread uses it; `hint` may be called by any."""
 
-    def __init__(self, store: LedgerStore, *, after: int = 0, without_charges: bool = False, period_s: float = 0.1) -> None:
+    def __init__(
+        self, store: LedgerStore, *, after: int = 0, without_charges: bool = False, period_s: float = 0.1
+    ) -> None:
         self.position = after
         self._store = store
         self._without_charges = without_charges

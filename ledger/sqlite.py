@@ -8,7 +8,7 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,7 +34,9 @@ from ledger.store import OpenHold, StoredFact
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x56454C4F
 BUSY_TIMEOUT_S = 30
-NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"})
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"}
+)
 
 EVENTS_DDL = (
     """CREATE TABLE IF NOT EXISTS stored_events (
@@ -71,7 +73,8 @@ HOLD_COLUMNS = "charge, user, key, capped, amount, extensions, node, epoch, dead
 
 class _Rows:
     """One statement for many rows. Each statement gives the interpreter away once, so a row at a time would hand it to and fro
-    between the writer and the event loop hundreds of times a commit."""
+    between the writer and the event loop hundreds of times a commit.
+    """
 
     SIZES = (64, 16, 4, 1)
 
@@ -86,7 +89,9 @@ class _Rows:
                 start += size
 
 
-INSERT_EVENTS = _Rows("INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES", "(?, ?, ?, ?)")
+INSERT_EVENTS = _Rows(
+    "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES", "(?, ?, ?, ?)"
+)
 INSERT_BALANCES = _Rows("INSERT INTO balances (account, balance, floor) VALUES", "(?, ?, ?)")
 UPSERT_BALANCES = _Rows(
     "INSERT INTO balances (account, balance, floor) VALUES",
@@ -142,6 +147,9 @@ class LedgerPool(SQLiteConnectionPool):
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
         return connection
 
+    def connect(self) -> sqlite3.Connection:
+        return self._create_connection()._sqlite_conn  # pyright: ignore[reportPrivateUsage]  # the library has no other way
+
 
 class LedgerDatastore(SQLiteDatastore):
     """The library's datastore over our pool."""
@@ -149,7 +157,11 @@ class LedgerDatastore(SQLiteDatastore):
     def __init__(self, db_name: str, *, pool_size: int) -> None:
         super().__init__(db_name, pool_size=pool_size, lock_timeout=BUSY_TIMEOUT_S)
         self.pool.close()
-        self.pool = LedgerPool(db_name=db_name, lock_timeout=BUSY_TIMEOUT_S, pool_size=pool_size)
+        self._ours = self.pool = LedgerPool(db_name=db_name, lock_timeout=BUSY_TIMEOUT_S, pool_size=pool_size)
+
+    def connect(self) -> sqlite3.Connection:
+        """A connection of one's own, outside the pool. Whoever asks closes it."""
+        return self._ours.connect()
 
 
 class LedgerRecorder(SQLiteApplicationRecorder):
@@ -217,7 +229,9 @@ class SqliteReader:
         return [_recorded(row) for row in self._all(_log_sql(without_charges), (after, limit))]
 
     def read_stored(self, after: int, limit: int) -> list[StoredFact]:
-        return [StoredFact(row[0], row[1], row[2], row[3], row[4]) for row in self._all(_log_sql(False), (after, limit))]
+        return [
+            StoredFact(row[0], row[1], row[2], row[3], row[4]) for row in self._all(_log_sql(False), (after, limit))
+        ]
 
     def balance(self, account: str) -> Guard | None:
         rows = self._all("SELECT balance, floor FROM balances WHERE account = ?", (account,))
@@ -234,7 +248,7 @@ class SqliteReader:
 
     def open_holds(self, *, limit: int = 1000, after: StreamId = "") -> list[OpenHold]:
         sql = f"SELECT {HOLD_COLUMNS} FROM holds WHERE charge > ? ORDER BY charge LIMIT ?"
-        return [OpenHold(*row[:3], bool(row[3]), *row[4:]) for row in self._all(sql, (after, limit))]
+        return [_open_hold(row) for row in self._all(sql, (after, limit))]
 
     def secret(self, ref: str) -> bytes | None:
         rows = self._all("SELECT sealed FROM vault WHERE ref = ?", (ref,))
@@ -274,9 +288,9 @@ class SqliteStore(SqliteReader):
         # Readers get a datastore of their own: in a shared one they would queue behind a waiting writer.
         self._writing = LedgerDatastore(path, pool_size=1)
         self._reading = LedgerDatastore(path, pool_size=readers)
-        self._connection = raw(self._writing.pool._create_connection())
+        self._connection = self._writing.connect()
         self._connection.row_factory = None
-        self._watch = raw(self._reading.pool._create_connection())
+        self._watch = self._reading.connect()
         self.recorder = LedgerRecorder(self._reading)
         self._create_tables()
         if synchronous != "FULL":
@@ -309,8 +323,8 @@ class SqliteStore(SqliteReader):
             self._cursor.executemany("INSERT OR IGNORE INTO keyring VALUES (?, ?)", list(entries.items()))
 
     @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
-        connection = raw(self._reading.pool._create_connection())
+    def snapshot(self) -> Generator[Snapshot, None, None]:
+        connection = self._reading.connect()
         try:
             yield Snapshot(connection)
         finally:
@@ -341,7 +355,7 @@ class SqliteStore(SqliteReader):
             self._cursor.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
     @contextmanager
-    def _exclusively(self) -> Iterator[None]:
+    def _exclusively(self) -> Generator[None, None, None]:
         """One writer at a time over all local processes: first the file lock, which is fair, then SQLite's."""
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         try:
@@ -366,7 +380,7 @@ class SqliteStore(SqliteReader):
             memory.guards.update(dict.fromkeys(missing, EMPTY))
             memory.guards.update((account, Guard(balance, floor)) for account, balance, floor in found)
         history: dict[StreamId, list[Fact]] = {}
-        unknown = []
+        unknown: list[StreamId] = []
         for stream in streams:
             kept = memory.open_charges.get(stream)
             if kept is None:
@@ -402,7 +416,15 @@ class SqliteStore(SqliteReader):
         for stream, _, fact in decision.entries:
             if isinstance(fact, ChargeHeld):
                 put[stream] = (
-                    (stream, fact.user, fact.key, fact.capped, fact.amount, 0, fact.node, fact.epoch, fact.deadline)
+                    stream,
+                    fact.user,
+                    fact.key,
+                    fact.capped,
+                    fact.amount,
+                    0,
+                    fact.node,
+                    fact.epoch,
+                    fact.deadline,
                 )
             elif isinstance(fact, ENDINGS):
                 if put.pop(stream, None) is None:
@@ -433,10 +455,6 @@ class SqliteStore(SqliteReader):
         return self._last_now
 
 
-def raw(connection: SQLiteConnection) -> sqlite3.Connection:
-    return connection._sqlite_conn
-
-
 def refuse_network_file_system(folder: Path) -> None:
     """Raises StoreRefused where file locks of several machines cannot be trusted."""
     best, kind = "", ""
@@ -462,6 +480,11 @@ def _log_sql(without_charges: bool) -> str:
     only = " AND substr(topic, 1, 7) <> 'charge.'" if without_charges else ""
     return f"""SELECT id, originator_id, originator_version, topic, state FROM stored_events
         WHERE id > ?{only} ORDER BY id LIMIT ?"""
+
+
+def _open_hold(row: sqlite3.Row) -> OpenHold:
+    charge, user, key, capped, amount, extensions, node, epoch, deadline = row
+    return OpenHold(charge, user, key, bool(capped), amount, extensions, node, epoch, deadline)
 
 
 def _recorded(row: sqlite3.Row) -> Recorded:

@@ -80,7 +80,9 @@ def quote(asked: Asked, caller: Caller, tiers: Tiers, desk: Desk) -> Quote:
                 if price is not None:
                     prices[served.upstream_model] = price
     if not prices:
-        raise BadRequest(f"no price is set for {asked.model}; its operator sets ModelRatio or ModelPrice", code="model_price_error")
+        raise BadRequest(
+            f"no price is set for {asked.model}; its operator sets ModelRatio or ModelPrice", code="model_price_error"
+        )
     limit, bound = output_bounds(asked, desk)
     ceiling = max(price.ceiling_mills(asked.input_bound, bound) for price in prices.values())
     return Quote(tiers, prices, asked.input_bound, bound, limit, ceiling)

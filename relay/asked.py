@@ -9,9 +9,17 @@ from typing import NamedTuple
 import msgspec
 
 from relay.errors import BadRequest
+from relay.json_values import as_list, as_object
 
 BYTES_PER_TOKEN = 3
-TOKENS_PER_PART = {"image_url": 1105, "input_image": 1105, "image": 1105, "input_audio": 1500, "file": 8000, "video_url": 8000}
+TOKENS_PER_PART = {
+    "image_url": 1105,
+    "input_image": 1105,
+    "image": 1105,
+    "input_audio": 1500,
+    "file": 8000,
+    "video_url": 8000,
+}
 """Input tokens held for a part that is not text, never by its base64 bytes: a high-detail image of four tiles, a minute
 of audio, a file of some pages. The upstream's own count is what is charged."""
 TOKENS_PER_MESSAGE = 6
@@ -94,7 +102,10 @@ def text_bound(*raws: msgspec.Raw | None) -> int:
             continue
         data = bytes(raw)
         if any(mark in data for mark in MEDIA):
-            more_bytes, more_tokens = _walk(parsed(data))
+            try:
+                more_bytes, more_tokens = _walk(parsed(data))
+            except RecursionError:
+                raise BadRequest("the body is nested too deeply") from None
             bytes_of_text += more_bytes
             tokens += more_tokens
         else:
@@ -107,14 +118,15 @@ def _walk(value: object) -> tuple[int, int]:
     if isinstance(value, str):
         return len(value.encode()), 0
     if isinstance(value, list):
-        pairs = [_walk(item) for item in value]
+        pairs = [_walk(item) for item in as_list(value)]
         return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
     if isinstance(value, dict):
-        kind = value.get("type")
+        fields = as_object(value)
+        kind = fields.get("type")
         if isinstance(kind, str) and kind in TOKENS_PER_PART:
             return 0, TOKENS_PER_PART[kind]
-        pairs = [_walk(item) for item in value.values()]
-        extra = TOKENS_PER_MESSAGE if "role" in value else 0
-        keys = sum(len(name) for name in value)
+        pairs = [_walk(item) for item in fields.values()]
+        extra = TOKENS_PER_MESSAGE if "role" in fields else 0
+        keys = sum(len(name) for name in fields)
         return keys + sum(pair[0] for pair in pairs), extra + sum(pair[1] for pair in pairs)
     return 1, 0

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-
 from domain.channel import Type
 from relay import openai_wire as wire
 from relay.asked import Asked, parsed
@@ -11,8 +10,9 @@ from relay.call import Call
 from relay.desk import Desk
 from relay.errors import Exhausted, Interrupted, UpstreamCut, UpstreamUnreachable
 from relay.format import Format
+from relay.json_values import as_object
 from relay.providers import compatible, sandbox
-from relay.router import Route, worth_another_route
+from relay.router import Route
 from relay.upstream import Answer, Outgoing, Sending
 
 MAX_ERROR_BYTES = 64 * 1024
@@ -64,15 +64,20 @@ async def attempt(call: Call, desk: Desk, asked: Asked, format_: Format, route: 
 
 
 async def _send(
-    call: Call, desk: Desk, format_: Format, route: Route, body: bytes, streams: bool, settings: Mapping[str, object], sending: Sending
+    call: Call,
+    desk: Desk,
+    format_: Format,
+    route: Route,
+    body: bytes,
+    streams: bool,
+    settings: Mapping[str, object],
+    sending: Sending,
 ) -> Answer:
     terms = route.served.channel.terms
     if terms.type == Type.SANDBOX:
         sending.whole = True
-        request = parsed(body)
-        assert isinstance(request, dict), "what goes upstream is a JSON object"
         return await sandbox.answer(
-            request,
+            as_object(parsed(body)),
             endpoint=format_.name,
             stream=streams,
             model=route.served.upstream_model,
@@ -104,20 +109,23 @@ async def _failure(call: Call, desk: Desk, route: Route, answer: Answer) -> Exha
     elif not 400 <= status <= 599:
         status = 502
     hide = desk.directory.settings.bool(HIDING)
-    return read_failure(body, answer.status, status=status, retry_after=answer.headers.get("retry-after", ""), hide=hide)
+    return read_failure(
+        body, answer.status, status=status, retry_after=answer.headers.get("retry-after", ""), hide=hide
+    )
 
 
-def read_failure(body: bytes, upstream_status: int, *, status: int, retry_after: str = "", hide: bool = False) -> Exhausted:
+def read_failure(
+    body: bytes, upstream_status: int, *, status: int, retry_after: str = "", hide: bool = False
+) -> Exhausted:
     """A provider's error in its own words, where it has any."""
     found = wire.json_object(body)
-    error = found.get("error")
     if status == 429:
         message = "the channels of your group are saturated; try again later"
     elif hide:
         message = f"Upstream error with status code {upstream_status}"
     else:
         message = _message(found) or f"bad response status code {upstream_status}"
-    stated = error if isinstance(error, dict) and not hide else {}
+    stated = {} if hide else as_object(found.get("error"))
     return Exhausted(
         message,
         status=status,
@@ -130,8 +138,8 @@ def read_failure(body: bytes, upstream_status: int, *, status: int, retry_after:
 
 def _message(found: Mapping[str, object]) -> str:
     error = found.get("error")
-    if isinstance(error, dict) and _text(error.get("message")):
-        return _text(error.get("message"))
+    if message := _text(as_object(error).get("message")):
+        return message
     if isinstance(error, str) and error:
         return error
     return next((_text(found.get(name)) for name in MESSAGE_FIELDS if _text(found.get(name))), "")
@@ -144,5 +152,3 @@ def _text(value: object) -> str:
 def _json(text: str) -> dict[str, object]:
     """A channel's JSON text; it was checked when it was saved."""
     return wire.json_object(text.encode()) if text else {}
-
-

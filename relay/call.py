@@ -10,14 +10,15 @@ from typing import Any, TypeVar
 from relay.errors import Interrupted
 from relay.upstream import Sending
 
-
 T = TypeVar("T")
 
 
 def new_request_id() -> str:
     """A UUIDv7 as 32 hex digits: 48 bits of milliseconds, then 74 random bits (RFC 9562, section 5.7)."""
     random = int.from_bytes(_random.take())
-    return f"{time_ns() // 1_000_000 << 80 | 0x7 << 76 | (random >> 62 & 0xFFF) << 64 | 0x2 << 62 | random & MASK_62:032x}"
+    return (
+        f"{time_ns() // 1_000_000 << 80 | 0x7 << 76 | (random >> 62 & 0xFFF) << 64 | 0x2 << 62 | random & MASK_62:032x}"
+    )
 
 
 MASK_62 = (1 << 62) - 1
@@ -29,6 +30,10 @@ class _Random:
     PAGE_BYTES = 4000
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the page: a forked child must never repeat its parent's ids."""
         self._page, self._next = b"", self.PAGE_BYTES
 
     def take(self) -> bytes:
@@ -40,7 +45,7 @@ class _Random:
 
 
 _random = _Random()
-os.register_at_fork(after_in_child=_random.__init__)  # a child never repeats its parent's ids
+os.register_at_fork(after_in_child=_random.forget)
 
 
 class Call:
@@ -66,7 +71,14 @@ class Call:
     )
 
     def __init__(
-        self, *, endpoint: str, body: bytes, credential: str, client_ip: str = "", client_request_id: str = "", id: str = ""
+        self,
+        *,
+        endpoint: str,
+        body: bytes,
+        credential: str,
+        client_ip: str = "",
+        client_request_id: str = "",
+        id: str = "",
     ) -> None:
         self.id = id or new_request_id()
         self.endpoint = endpoint
@@ -101,6 +113,9 @@ class Call:
         if self._waiting is not None:
             self._waiting.cancel()
 
+    def was_interrupted(self) -> bool:
+        return bool(self.why)
+
     async def wait(self, upstream: Coroutine[Any, Any, T]) -> T:
         """Await something of upstream's. Raises Interrupted when `interrupt` was or is called."""
         if self.why:
@@ -112,7 +127,7 @@ class Call:
         try:
             return await upstream
         except asyncio.CancelledError:
-            if self.why and task.uncancel() == 0:
+            if self.was_interrupted() and task.uncancel() == 0:
                 raise Interrupted(self.why) from None
             raise
         finally:

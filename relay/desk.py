@@ -45,7 +45,7 @@ class Desk:
     epoch: str
     bounds: Bounds = field(default_factory=Bounds)
     figures: Figures = field(default_factory=Figures)
-    open_calls: set[Call] = field(default_factory=set)
+    open_calls: set[Call] = field(default_factory=set[Call])
 
     def interrupt_all(self, why: str) -> None:
         """End every wait for upstream: what was produced is settled, the rest is released."""

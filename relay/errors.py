@@ -102,7 +102,14 @@ class Exhausted(RelayError):
     code = "bad_response_status_code"
 
     def __init__(
-        self, message: str, *, status: int, type_: str = "upstream_error", code: str = "", param: str = "", retry_after: str = ""
+        self,
+        message: str,
+        *,
+        status: int,
+        type_: str = "upstream_error",
+        code: str = "",
+        param: str = "",
+        retry_after: str = "",
     ) -> None:
         super().__init__(message, code=code)
         self.status = status

@@ -1,10 +1,12 @@
 """What the relay needs to know of a wire language. A format reads; it never decides what happens to a call."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from domain.usage import Usage
 from relay.asked import Asked
+
+Endpoint = Literal["chat", "completions", "embeddings"]
 
 
 class Said(NamedTuple):
@@ -36,7 +38,7 @@ class Answered(NamedTuple):
 class Format(Protocol):
     """One endpoint's wire language."""
 
-    name: str
+    name: Endpoint
     path: str
     """Below the base URL's `/v1`."""
     free_when_empty: bool

@@ -10,6 +10,7 @@ from domain.usage import Usage
 from relay.asked import Asked
 from relay.errors import BadRequest
 from relay.format import Answered, Said
+from relay.json_values import as_list, as_object
 
 T = TypeVar("T")
 
@@ -46,21 +47,21 @@ def stream_changes(asked: Asked, *, stream: bool, ask_for_usage: bool) -> dict[s
             changes["stream_options"] = msgspec.UNSET
     if stream and ask_for_usage and not asked.wants_usage:
         kept = asked.fields.get("stream_options")
-        options = _any.decode(kept) if kept is not None else None
-        changes["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+        options = as_object(_any.decode(kept)) if kept is not None else {}
+        changes["stream_options"] = {**options, "include_usage": True}
     return changes
 
 
 def json_object(body: bytes) -> dict[str, object]:
+    """The object that a body is; an empty one when it is none."""
     try:
-        value = _any.decode(body)
+        return as_object(_any.decode(body))
     except (msgspec.DecodeError, RecursionError):
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def objects(value: object) -> list[dict[str, object]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    return [as_object(item) for item in as_list(value) if isinstance(item, dict)]
 
 
 def answered_loosely(body: bytes) -> Answered | None:
@@ -68,8 +69,7 @@ def answered_loosely(body: bytes) -> Answered | None:
     answer = json_object(body)
     if not answer:
         return None
-    usage = answer.get("usage")
-    stated: Mapping[str, object] | None = usage if isinstance(usage, dict) else None
+    stated = as_object(answer.get("usage")) or None
     if "choices" not in answer and "data" not in answer:
         return Answered(usage=stated, is_error=True) if answer.get("error") is not None else None
     return Answered(usage=stated, is_empty=not strings_in(answer.get("choices")).strip())
@@ -80,15 +80,15 @@ def said_loosely(data: bytes) -> Said:
     chunk = json_object(data)
     if not chunk:
         return Said()
-    usage = chunk.get("usage")
+    usage = as_object(chunk.get("usage")) or None
     text = strings_in([choice.get("delta", choice.get("text")) for choice in objects(chunk.get("choices"))])
     finish = [choice.get("finish_reason") for choice in objects(chunk.get("choices"))]
     return Said(
         text,
         bool(text.strip()),
         bool(finish) and all(reason is not None for reason in finish),
-        usage if isinstance(usage, dict) else None,
-        only_usage=isinstance(usage, dict) and not chunk.get("choices"),
+        usage,
+        only_usage=usage is not None and not chunk.get("choices"),
         error=chunk.get("error") is not None and not chunk.get("choices"),
     )
 
@@ -104,9 +104,10 @@ def strings_in(value: object, depth: int = 0) -> str:
     if depth > MAX_DEPTH:
         return ""
     if isinstance(value, list):
-        return "".join(strings_in(item, depth + 1) for item in value)
+        return "".join(strings_in(item, depth + 1) for item in as_list(value))
     if isinstance(value, dict):
-        return "".join(strings_in(item, depth + 1) for name, item in value.items() if name not in NOT_CONTENT)
+        fields = as_object(value)
+        return "".join(strings_in(item, depth + 1) for name, item in fields.items() if name not in NOT_CONTENT)
     return ""
 
 
@@ -119,14 +120,19 @@ def text_of_parts(parts: list[object]) -> str:
 
 def text_of_tool_call(raw: msgspec.Raw) -> str:
     call = json_object(bytes(raw))
-    function = call.get("function")
-    source = function if isinstance(function, dict) else call
+    source = as_object(call.get("function")) or call
     name, arguments = source.get("name"), source.get("arguments")
     return (name if isinstance(name, str) else "") + (arguments if isinstance(arguments, str) else "")
 
 
 def chunk(
-    like: bytes, model: str, call_id: str, prefix: str, kind: str, choices: list[dict[str, object]], usage: Usage | None = None
+    like: bytes,
+    model: str,
+    call_id: str,
+    prefix: str,
+    kind: str,
+    choices: list[dict[str, object]],
+    usage: Usage | None = None,
 ) -> bytes:
     """A chunk of our own in a stream of theirs: the id, time and model of an event before it, where there is one."""
     before = json_object(like) if like else {}
@@ -142,7 +148,9 @@ def chunk(
     return _encode(made)
 
 
-def like_answer(answer: Mapping[str, object], kind: str, choices: list[dict[str, object]], usage: object = None) -> bytes:
+def like_answer(
+    answer: Mapping[str, object], kind: str, choices: list[dict[str, object]], usage: object = None
+) -> bytes:
     made = {name: value for name, value in answer.items() if name not in ("choices", "usage", "object")}
     made |= {"object": kind, "choices": choices}
     if usage is not None:

@@ -162,7 +162,14 @@ def _routes(desk: Desk, quoted: Quote, caller: Caller) -> list[Route]:
 
 
 async def _end_unanswered(
-    call: Call, desk: Desk, asked: Asked, format_: Format, hold: Hold, routes: list[Route], tried: list[int], error: Interrupted
+    call: Call,
+    desk: Desk,
+    asked: Asked,
+    format_: Format,
+    hold: Hold,
+    routes: list[Route],
+    tried: list[int],
+    error: Interrupted,
 ) -> None:
     """The wait for an answer ended early. Who left after the request had been sent whole pays for its input; nobody else pays."""
     if hold.ended:
@@ -178,7 +185,11 @@ async def _end_unanswered(
 async def _give_back(hold: Hold, desk: Desk, call: Call, why: str, status: int, tried: list[int]) -> None:
     try:
         await hold.release(
-            why, endpoint=call.endpoint, status=0 if status == 499 else status, attempts=tried, duration_ms=call.elapsed_ms
+            why,
+            endpoint=call.endpoint,
+            status=0 if status == 499 else status,
+            attempts=tried,
+            duration_ms=call.elapsed_ms,
         )
         desk.figures.ended("released")
     except (Unavailable, asyncio.InvalidStateError) as error:
@@ -188,7 +199,7 @@ async def _give_back(hold: Hold, desk: Desk, call: Call, why: str, status: int, 
 
 def _passed(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     """The provider's headers that a client can use; its account and its cookies are none of them."""
-    found = []
+    found: list[tuple[str, str]] = []
     for name, value in headers.items():
         lower = name.lower()
         if lower in PASSED_HEADERS or lower.startswith(PASSED_PREFIX):

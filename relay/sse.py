@@ -50,11 +50,8 @@ def data_of(event: bytes) -> bytes:
     """The data of one event: its `data` lines joined by LF; b"" for comments and the like."""
     if event.startswith(b"data: ") and event.find(b"\n", 6) >= len(event) - 2:
         return event[6:].strip()
-    lines = []
-    for line in event.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"):
-        if line.startswith(b"data:"):
-            lines.append(line[5:].removeprefix(b" "))
-    return b"\n".join(lines)
+    lines = event.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))
 
 
 def event(data: bytes) -> bytes:

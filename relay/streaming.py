@@ -19,6 +19,7 @@ from relay.credit import Hold
 from relay.desk import Desk
 from relay.errors import Exhausted, Interrupted, UpstreamCut
 from relay.format import Format
+from relay.json_values import as_object
 from relay.meter import Measured, Meter, Verdict
 from relay.settling import NOTHING, Ending, FailedAtFirst, settle
 
@@ -94,7 +95,15 @@ class Stream:
     """One stream under way. `begin` reads the first of it, `rest` gives everything after, and settles before its end."""
 
     def __init__(
-        self, call: Call, desk: Desk, asked: Asked, format_: Format, hold: Hold, quoted: Quote, made: Attempt, tried: list[int]
+        self,
+        call: Call,
+        desk: Desk,
+        asked: Asked,
+        format_: Format,
+        hold: Hold,
+        quoted: Quote,
+        made: Attempt,
+        tried: list[int],
     ) -> None:
         assert made.answer is not None, "there is an answer to stream"
         self._call = call
@@ -191,7 +200,9 @@ class Stream:
 
     def _at_the_end(self) -> bytes:
         if not self._begun:
-            raise FailedAtFirst(Exhausted("the provider ended its stream before it began", status=502, code="empty_stream"))
+            raise FailedAtFirst(
+                Exhausted("the provider ended its stream before it began", status=502, code="empty_stream")
+            )
         passed: list[bytes] = []
         rest = self._splitter.rest()
         if rest.strip():
@@ -245,5 +256,5 @@ BROKEN = b'{"error":{"message":"the provider\'s stream %s; what came before it w
 
 
 def _hidden_reasoning(meter: Meter) -> bool:
-    details = (meter.usage or {}).get("completion_tokens_details")
-    return isinstance(details, dict) and bool(details.get("reasoning_tokens"))
+    details = as_object((meter.usage or {}).get("completion_tokens_details"))
+    return bool(details.get("reasoning_tokens"))

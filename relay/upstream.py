@@ -157,7 +157,11 @@ class AiohttpUpstream:
 
     def _start(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            limit=self._connections, limit_per_host=0, keepalive_timeout=30, ttl_dns_cache=30, enable_cleanup_closed=False
+            limit=self._connections,
+            limit_per_host=0,
+            keepalive_timeout=30,
+            ttl_dns_cache=30,
+            enable_cleanup_closed=False,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,

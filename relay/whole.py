@@ -25,15 +25,21 @@ async def answer_whole(
     except AnswerTooLarge as error:
         raise FailedAtFirst(Exhausted(str(error), status=502, code="bad_response_body")) from error
     except UpstreamCut as error:
-        raise FailedAtFirst(Exhausted("the provider's answer broke off", status=502, code="read_response_body_failed")) from error
+        raise FailedAtFirst(
+            Exhausted("the provider's answer broke off", status=502, code="read_response_body_failed")
+        ) from error
     read = format_.read_answer(body)
     if read is None:
-        raise FailedAtFirst(Exhausted("the provider's answer is not what its endpoint gives", status=502, code="bad_response_body"))
+        raise FailedAtFirst(
+            Exhausted("the provider's answer is not what its endpoint gives", status=502, code="bad_response_body")
+        )
     if read.is_error:
         raise FailedAtFirst(read_failure(body, 200, status=502))
     first_byte_ms = call.elapsed_ms
     measured, by = await _measured(desk, asked, format_, made, read, body)
-    await settle(call, desk, hold, made, tried, measured, Ending(by, asked.stream, first_byte_ms if asked.stream else -1))
+    await settle(
+        call, desk, hold, made, tried, measured, Ending(by, asked.stream, first_byte_ms if asked.stream else -1)
+    )
     return body
 
 

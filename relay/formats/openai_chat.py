@@ -1,7 +1,7 @@
 """OpenAI chat completions. Source: https://platform.openai.com/docs/api-reference/chat (read 2026-11)."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -11,7 +11,8 @@ from relay import openai_wire as wire
 from relay import sse
 from relay.asked import Asked
 from relay.errors import BadRequest
-from relay.format import Answered, Said
+from relay.format import Answered, Endpoint, Said
+from relay.json_values import JsonObject, as_object
 
 
 class _Message(msgspec.Struct):
@@ -56,9 +57,9 @@ _NOTHING = Said()
 class OpenAIChat:
     """`/v1/chat/completions`, as OpenAI and everyone compatible speaks it."""
 
-    name: Literal["chat"] = "chat"
-    path = "/chat/completions"
-    free_when_empty = True
+    name: Endpoint = "chat"
+    path: str = "/chat/completions"
+    free_when_empty: bool = True
 
     def read(self, body: bytes) -> Asked:
         fields = reading.fields_of(body)
@@ -133,7 +134,7 @@ class OpenAIChat:
         return reading.parsed(raw) if raw is not None else None
 
     def closing(self, asked: Asked, call_id: str, *, like: bytes) -> bytes:
-        choices = [{"index": i, "delta": {}, "finish_reason": "length"} for i in range(asked.choices)]
+        choices = [JsonObject(index=i, delta={}, finish_reason="length") for i in range(asked.choices)]
         return sse.event(wire.chunk(like, asked.model, call_id, "chatcmpl-", "chat.completion.chunk", choices))
 
     def usage_event(self, asked: Asked, call_id: str, usage: Usage, *, like: bytes) -> bytes:
@@ -141,16 +142,15 @@ class OpenAIChat:
 
     def stream_of(self, body: bytes, *, with_usage: bool) -> bytes:
         answer = wire.json_object(body)
-        events = []
+        events: list[bytes] = []
         for choice in wire.objects(answer.get("choices")):
-            message = choice.get("message")
-            delta = message if isinstance(message, dict) else {}
-            calls = delta.get("tool_calls")
-            if isinstance(calls, list):
-                numbered = [{"index": i, **call} for i, call in enumerate(calls) if isinstance(call, dict)]
-                delta = {**delta, "tool_calls": numbered}
-            place = {"index": choice.get("index", 0)}
-            events.append(wire.like_answer(answer, "chat.completion.chunk", [{**place, "delta": delta, "finish_reason": None}]))
+            delta = as_object(choice.get("message"))
+            if calls := wire.objects(delta.get("tool_calls")):
+                delta = {**delta, "tool_calls": [{"index": i, **call} for i, call in enumerate(calls)]}
+            place: JsonObject = {"index": choice.get("index", 0)}
+            events.append(
+                wire.like_answer(answer, "chat.completion.chunk", [{**place, "delta": delta, "finish_reason": None}])
+            )
             ending = {**place, "delta": {}, "finish_reason": choice.get("finish_reason") or "stop"}
             events.append(wire.like_answer(answer, "chat.completion.chunk", [ending]))
         if with_usage and answer.get("usage") is not None:

@@ -1,7 +1,7 @@
 """OpenAI legacy completions. Source: https://platform.openai.com/docs/api-reference/completions (read 2026-11)."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -11,7 +11,8 @@ from relay import openai_wire as wire
 from relay import sse
 from relay.asked import Asked
 from relay.errors import BadRequest
-from relay.format import Answered, Said
+from relay.format import Answered, Endpoint, Said
+from relay.json_values import JsonObject
 
 
 class _Choice(msgspec.Struct):
@@ -44,9 +45,9 @@ DEFAULT_MAX_TOKENS = 16
 class OpenAICompletions:
     """`/v1/completions`: text in, text out."""
 
-    name: Literal["completions"] = "completions"
-    path = "/completions"
-    free_when_empty = True
+    name: Endpoint = "completions"
+    path: str = "/completions"
+    free_when_empty: bool = True
 
     def read(self, body: bytes) -> Asked:
         fields = reading.fields_of(body)
@@ -113,7 +114,7 @@ class OpenAICompletions:
         return None
 
     def closing(self, asked: Asked, call_id: str, *, like: bytes) -> bytes:
-        choices = [{"index": i, "text": "", "finish_reason": "length"} for i in range(asked.choices)]
+        choices = [JsonObject(index=i, text="", finish_reason="length") for i in range(asked.choices)]
         return sse.event(wire.chunk(like, asked.model, call_id, "cmpl-", "text_completion", choices))
 
     def usage_event(self, asked: Asked, call_id: str, usage: Usage, *, like: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """OpenAI embeddings. Source: https://platform.openai.com/docs/api-reference/embeddings (read 2026-11)."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -10,7 +10,7 @@ from relay import asked as reading
 from relay import openai_wire as wire
 from relay.asked import Asked
 from relay.errors import BadRequest
-from relay.format import Answered, Said
+from relay.format import Answered, Endpoint, Said
 
 
 class _Request(msgspec.Struct):
@@ -31,9 +31,9 @@ _body = msgspec.json.Decoder(type=_Body)
 class OpenAIEmbeddings:
     """`/v1/embeddings`: input only, never streamed, never free for being empty."""
 
-    name: Literal["embeddings"] = "embeddings"
-    path = "/embeddings"
-    free_when_empty = False
+    name: Endpoint = "embeddings"
+    path: str = "/embeddings"
+    free_when_empty: bool = False
 
     def read(self, body: bytes) -> Asked:
         fields = reading.fields_of(body)
