@@ -7,7 +7,7 @@ from domain.api_key import ApiKey, Status
 from domain.pricing import Price, Unpriced, known_max_output
 from domain.user import Role, User
 from projections.directory import Served, Tiers
-from relay.asked import Asked
+from relay.asked import MAX_OUTPUT_TOKENS, Asked
 from relay.call import Call
 from relay.desk import Desk
 from relay.errors import BadRequest, Forbidden, Unauthenticated, Unavailable, UnknownModel
@@ -90,11 +90,13 @@ def quote(asked: Asked, caller: Caller, tiers: Tiers, desk: Desk) -> Quote:
 
 def output_bounds(asked: Asked, desk: Desk) -> tuple[int, int]:
     """(limit, held for): a stream can extend its hold, so it is held for the first `hold_output_tokens` only."""
+    step = desk.bounds.hold_output_tokens
     one = asked.max_output
     if one is None:
-        one = known_max_output(asked.model) or desk.bounds.hold_output_tokens
-    held_for = min(one, desk.bounds.hold_output_tokens) if asked.stream else one
-    return one * asked.choices, held_for * asked.choices
+        one = known_max_output(asked.model)
+    if one is None:
+        return MAX_OUTPUT_TOKENS, step * asked.choices
+    return one * asked.choices, (min(one, step) if asked.stream else one) * asked.choices
 
 
 def _price(upstream_model: str, model: str, group: str, desk: Desk) -> Price | None:

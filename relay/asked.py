@@ -52,7 +52,12 @@ class Asked(NamedTuple):
 def fields_of(body: bytes) -> dict[str, msgspec.Raw]:
     """The top-level fields of a JSON object. Raises BadRequest, in words that name the place."""
     try:
+        body.decode()  # raw fields are not looked into, and go upstream as they are
         return _fields.decode(body)
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply") from None
     except msgspec.ValidationError:
         raise BadRequest("the body must be a JSON object") from None
     except msgspec.DecodeError as error:

@@ -29,14 +29,14 @@ ASK_AT_PERCENT = 75
 class Cover:
     """How far a hold reaches, in output tokens, and the asking for more."""
 
-    __slots__ = ("_asking", "_bounds", "_hold", "_last", "_limit", "_price", "_wanted", "tokens")
+    __slots__ = ("_asking", "_hold", "_last", "_limit", "_price", "_step", "_wanted", "tokens")
 
     def __init__(self, hold: Hold, price: Price, quoted: Quote, step: int) -> None:
         self._hold = hold
         self._price = price
         self.tokens = quoted.output_bound
         self._limit = quoted.output_limit
-        self._bounds = step
+        self._step = step
         self._last = False
         self._wanted = 0
         self._asking: asyncio.Task[Result] | None = None
@@ -46,14 +46,21 @@ class Cover:
         if meter.output * 100 < self.tokens * ASK_AT_PERCENT:
             return True
         output = meter.look_closely()
-        if output * 100 < self.tokens * ASK_AT_PERCENT:
-            return True
-        if self._asking is None and not self._last:
+        while output >= self._reach():
+            if self._is_free():
+                return True
+            if self._asking is None:
+                if self._last:
+                    return False
+                self._ask()
+            await self.settled()
+        if self.tokens < self._limit and output * 100 >= self.tokens * ASK_AT_PERCENT:
             self._ask()
-        if output < self.tokens:
-            return True
-        await self.settled()
-        return output < self.tokens or self.tokens >= self._limit or self._is_free()
+        return True
+
+    def _reach(self) -> int:
+        """Our count is an estimate: what the client allowed itself may pass it by a quarter before more is asked for."""
+        return self.tokens if self.tokens < self._limit else self.tokens * 5 // 4 + 1
 
     async def settled(self) -> None:
         """Wait until nothing is being asked for. A ledger that cannot extend now ends the stream politely."""
@@ -67,11 +74,9 @@ class Cover:
             self._take(result)
 
     def _ask(self) -> None:
-        more = min(self._bounds, self._limit - self.tokens)
-        if more <= 0 or self._is_free():
-            self._last = True
-            return
-        self._request(more, self._price.ceiling_mills(0, more))
+        if self._asking is None and not self._last and not self._is_free():
+            more = min(self._step, max(self._limit - self.tokens, 1)) if self.tokens < self._limit else self._step
+            self._request(more, self._price.ceiling_mills(0, more))
 
     def _request(self, tokens: int, amount: int) -> None:
         self._wanted = tokens

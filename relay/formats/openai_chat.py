@@ -121,9 +121,9 @@ class OpenAIChat:
         if len(chunk.choices) == 1:
             choice = chunk.choices[0]
             text = _text(choice.delta)
-            return Said(text, bool(text) or _says(choice.delta), choice.finish_reason is not None, chunk.usage)
+            return Said(text, _says(choice.delta), choice.finish_reason is not None, chunk.usage)
         text = "".join(_text(choice.delta) for choice in chunk.choices)
-        content = bool(text) or any(_says(choice.delta) for choice in chunk.choices)
+        content = any(_says(choice.delta) for choice in chunk.choices)
         return Said(text, content, all(c.finish_reason is not None for c in chunk.choices), chunk.usage)
 
     def prompt_of(self, asked: Asked) -> object:

@@ -1,0 +1,84 @@
+"""How a connection is made: names resolved, addresses permitted one by one, tried a quarter of a second apart, TLS on top.
+
+No time is kept here: whoever waits cancels, and nothing that was begun stays open.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from functools import cached_property
+from ipaddress import ip_address
+from pathlib import Path
+
+import aiohappyeyeballs
+
+from relay.errors import UpstreamUnreachable
+from relay.lean.connection import Connection
+from relay.lean.wire import Origin
+
+HAPPY_EYEBALLS_DELAY_S = 0.25
+"""RFC 8305, section 8."""
+TLS_GOODBYE_S = 1.0
+
+Permit = Callable[[str], bool]
+"""Whether a numeric address may be connected to."""
+
+
+def anywhere(address: str) -> bool:  # noqa: ARG001 - what it is asked does not matter
+    return True
+
+
+class Dialer:
+    """Opens connections. `extra_roots`: a PEM file that is trusted beside the system's."""
+
+    def __init__(self, *, extra_roots: Path | None = None, permit: Permit = anywhere) -> None:
+        self._extra_roots = extra_roots
+        self._permit = permit
+
+    @cached_property
+    def _trust(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        if self._extra_roots is not None:
+            context.load_verify_locations(cafile=self._extra_roots)
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    async def dial(self, origin: Origin, connection: Connection) -> None:
+        """Connect `connection`. Raises UpstreamUnreachable."""
+        try:
+            reached = await self._reach(origin)
+            await self._join(origin, reached, connection)
+        except (OSError, UnicodeError) as error:
+            raise UpstreamUnreachable(f"no connection to the provider: {type(error).__name__}") from error
+        except BaseException:
+            connection.discard()
+            raise
+
+    async def _reach(self, origin: Origin) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        numeric = socket.AI_NUMERICHOST if _is_numeric(origin.host) else 0
+        found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM, flags=numeric)
+        permitted = [info for info in found if self._permit(str(info[4][0]))]
+        if not permitted:
+            raise UpstreamUnreachable("no connection to the provider: its address is not permitted")
+        return await aiohappyeyeballs.start_connection(
+            permitted, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S, interleave=1, loop=loop
+        )
+
+    async def _join(self, origin: Origin, reached: socket.socket, connection: Connection) -> None:
+        await asyncio.get_running_loop().create_connection(
+            lambda: connection,
+            sock=reached,
+            ssl=self._trust if origin.tls else None,
+            server_hostname=origin.host if origin.tls else None,
+            ssl_shutdown_timeout=TLS_GOODBYE_S if origin.tls else None,
+        )
+
+
+def _is_numeric(host: str) -> bool:
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True

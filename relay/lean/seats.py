@@ -1,0 +1,103 @@
+"""How many connections there may be, and who is next. The caps hold at every moment; who waits is served in order of arrival.
+
+A *seat* is the right to one connection of an origin: taken before it is dialled, kept while it lives, handed on with it.
+"""
+
+import asyncio
+from collections import OrderedDict
+from itertools import count
+from typing import TYPE_CHECKING
+
+from relay.errors import UpstreamUnreachable
+from relay.lean.wire import Origin
+
+if TYPE_CHECKING:
+    from relay.lean.connection import Connection
+
+MAX_WAITING = 4096
+
+Waiter = asyncio.Future["Connection | None"]
+
+
+class Site:
+    """One origin: its connections, and who waits for one."""
+
+    __slots__ = ("idle", "origin", "seats", "waiting")
+
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+        self.idle: list[Connection] = []
+        """The one used last is at the end, and is taken first."""
+        self.seats = 0
+        self.waiting: OrderedDict[Waiter, int] = OrderedDict()
+        """Each with its number in order of arrival. It is given a connection with its seat, or None: a seat alone."""
+
+
+class Seats:
+    """At most `total` seats, `per_site` at one site, and `max_waiting` who wait."""
+
+    def __init__(self, total: int, per_site: int, max_waiting: int = MAX_WAITING) -> None:
+        self.taken = 0
+        self.sites_waited_for: dict[Site, None] = {}
+        self._total = total
+        self._per_site = per_site
+        self._max_waiting = max_waiting
+        self._arrivals = count(1)
+
+    @property
+    def are_all_taken(self) -> bool:
+        return self.taken >= self._total
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(site.waiting) for site in self.sites_waited_for)
+
+    def may_have_another(self, site: Site) -> bool:
+        """As far as the site's own cap goes."""
+        return site.seats < self._per_site
+
+    def take(self, site: Site) -> bool:
+        if self.are_all_taken or not self.may_have_another(site):
+            return False
+        self._seat(site)
+        return True
+
+    def give_back(self, site: Site) -> None:
+        """A seat is free: it goes to whoever has waited longest and may have it."""
+        site.seats -= 1
+        self.taken -= 1
+        assert site.seats >= 0, "a seat is given back once"
+        while self.sites_waited_for and not self.are_all_taken:
+            longest = self.longest()
+            if longest is None:
+                return
+            self._seat(longest)
+            self.hand(longest, None)
+
+    def longest(self, with_connection: Site | None = None) -> Site | None:
+        """The site with the oldest waiter that may be served: one below its cap, or the one that has a connection to hand on."""
+        found: Site | None = None
+        oldest = 0
+        for site in self.sites_waited_for:
+            if site is not with_connection and not self.may_have_another(site):
+                continue
+            number = next(iter(site.waiting.values()))
+            if found is None or number < oldest:
+                found, oldest = site, number
+        return found
+
+    def hand(self, site: Site, connection: "Connection | None") -> None:
+        """Give a connection with its seat, or a seat that was taken for it, to the first in a site's queue."""
+        waiter = next(iter(site.waiting))
+        self._leave(site, waiter)
+        waiter.set_result(connection)
+
+    async def wait(self, site: Site, *, first: bool = False) -> "Connection | None":
+        """Wait for one's turn. `first`: ahead of all others. Raises UpstreamUnreachable.
+
+        Cancelled after it was given something, it says so by `Given`; cancelled before, it has left the queue.
+        """
+        if self.waiting >= self._max_waiting:
+            raise UpstreamUnreachable(f"{self._max_waiting} calls wait for a connection already")
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        ...
