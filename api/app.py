@@ -19,6 +19,7 @@ from api.admin.router import build_router
 from api.asgi import REQUEST_ID, Message, Receive, Scope, Send
 from api.compose import Services, stop_services
 from api.health import health_router
+from api.jobs import Jobs
 from api.models_routes import models_routes
 from api.relay_routes import relay_routes
 from relay.call import new_request_id
@@ -64,13 +65,17 @@ class Front:
 def create_app(services: Services, *, on_stop: Callable[[], None] | None = None) -> ASGIApp:
     """The application over started services. It closes them when the server stops."""
 
+    jobs = Jobs(services)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None, None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+        jobs.start()
         yield
+        await anyio.to_thread.run_sync(jobs.stop)
         await services.desk.upstream.close()
         stop_services(services)
         if on_stop is not None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from domain import accounts, commands, streams
-from domain.accounts import Posting
+from domain.accounts import MAX_ACCOUNT_MILLS, Posting
 from domain.books import Books, Result, Status, same
 from domain.errors import Broken
 from domain.events import (
@@ -67,8 +67,8 @@ def extend(command: commands.Extend, books: Books) -> Result:
 
 
 def settle(command: commands.Settle, books: Books) -> Result:
-    if command.cost < 0:
-        return Result("invalid", why="a cost is never negative")
+    if not 0 <= command.cost <= MAX_ACCOUNT_MILLS:
+        return Result("invalid", why=f"a cost lies between 0 and {MAX_ACCOUNT_MILLS} mills", needed=command.cost)
     past = books.history(command.charge)
     if len(past) > 1 and isinstance(past[1], ChargeExpired):
         return _settle_late(command, books, past)

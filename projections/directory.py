@@ -4,6 +4,7 @@ Folded from the small streams of the log (users, keys, channels, settings), a fe
 take no lock: every fold swaps whole values under single dict or attribute writes.
 """
 
+import logging
 import threading
 from collections.abc import Mapping
 from time import monotonic
@@ -14,11 +15,13 @@ from domain.api_key import ApiKey
 from domain.channel import Channel
 from domain.events import Fact
 from domain.pricing import PriceBook
-from domain.settings import Settings
+from domain.settings import InvalidSetting, Settings
 from domain.user import User
 from ledger.follow import PAGE_LIMIT_FACTS, Follow
 from ledger.store import LedgerStore
 from ledger.vault import Vault
+
+log = logging.getLogger("veloera.directory")
 
 FOLLOW_PERIOD_S = 0.1
 STUCK_AFTER_S = 5.0
@@ -137,8 +140,7 @@ class Directory:
             if channels_changed:
                 self._rebuild_routes()
             if options_changed:
-                self.settings = Settings(self._options)
-                self.book = PriceBook.from_settings(self._options, self._follow.position)
+                self._take_options()
             if len(page) < PAGE_LIMIT_FACTS:
                 break
 
@@ -147,7 +149,7 @@ class Directory:
             try:
                 head = self._store.head()
                 self.catch_up()
-            except Exception as error:  # a follower that stops silently would serve stale prices: readiness turns red
+            except Exception as error:  # noqa: BLE001  # whatever it is: readiness turns red, stale prices are not served
                 self.failure = error
                 return
             with self._moved:
@@ -196,6 +198,15 @@ class Directory:
         value = self._vault.text(fact.secret) if fact.secret else fact.value
         self._options = {**self._options, fact.key: value}
         return True
+
+    def _take_options(self) -> None:
+        """New settings and prices. Texts are checked before they are stored; one that is not what it should be changes nothing."""
+        try:
+            book = PriceBook.from_settings(self._options, self._follow.position)
+        except InvalidSetting as error:
+            log.error("price_book_kept reason=%s", error)
+            return
+        self.settings, self.book = Settings(self._options), book
 
     def _rebuild_routes(self) -> None:
         found: dict[tuple[str, str], dict[int, list[Served]]] = {}

@@ -4,6 +4,7 @@ An attempt counts from its beginning, so that many at once cannot pass the limit
 longest ago are forgotten first.
 """
 
+import ipaddress
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from threading import Lock
@@ -65,6 +66,15 @@ class Attempts:
         while times and times[0] <= now - self._window_s:
             times.popleft()
         return times
+
+
+def place(address: str) -> str:
+    """What counts as one address: of IPv6 the network of 64 bits, which a single client has to itself."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(found) if found.version == 4 else str(ipaddress.ip_network((int(found) >> 64 << 64, 64)))
 
 
 async def of_app(request: Request) -> Attempts:

@@ -11,16 +11,17 @@ from pydantic import Field
 
 from api.admin import passwords, sessions
 from api.admin.amounts import Body
-from api.admin.attempts import CountedAttempts
+from api.admin.attempts import CountedAttempts, place
 from api.admin.callers import AsUser
 from api.admin.changes import carry_out, together
 from api.admin.envelope import Envelope
 from api.admin.groups import GroupShape, usable_groups
 from api.admin.names import claim, renamed
 from api.admin.people import Profile, UserShape, at_the_door, living, profile_of, shown
+from api.admin.readable import Readable
 from api.admin.refusals import Conflict, Forbidden, Missing, Unauthenticated
 from api.admin.routing import Routes
-from api.admin.services import Services, Site
+from api.admin.services import Services, Site, caught_up
 from domain import streams, user
 from domain.commands import Append, Part
 from domain.events import AccessTokenMade, UsernameClaimed
@@ -52,9 +53,9 @@ class SelfEdit(Body):
 def login(
     site: Site, request: Request, response: Response, sent: Login, attempts: CountedAttempts
 ) -> Envelope[UserShape]:
-    if not site.directory.settings.bool("PasswordLoginEnabled"):
+    if not Readable(site.directory.settings).flag("PasswordLoginEnabled"):
         raise Forbidden("logging in with a password is switched off on this site")
-    address = f"address {request.client.host if request.client else 'unknown'}"
+    address = f"address {place(request.client.host if request.client else '')}"
     name = f"name {sent.username}"
     attempts.begin(address, name)
     found = _entered(site, sent)
@@ -162,6 +163,7 @@ def _named(site: Services, name: str) -> User | None:
         return _alive(site, last.user)
     if "@" not in name:
         return None
+    caught_up(site)
     rows = site.books.read.page_users(page=1, size=100, keyword=name).items
     ids = sorted(row.id for row in rows if row.email.casefold() == name.casefold() and row.deleted_at is None)
     return _alive(site, ids[0]) if ids else None

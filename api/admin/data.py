@@ -4,6 +4,7 @@ Rows are added here, because a read model's page may end in the middle of an hou
 """
 
 from collections.abc import Iterator
+from time import time
 from typing import NamedTuple
 
 from pydantic import BaseModel, Field
@@ -70,15 +71,17 @@ def list_hours(
     return Envelope(data=shown, as_of=as_of)
 
 
-@routes.get("/api/data/self", summary="One's own hours by model, at most thirty days")
+@routes.get("/api/data/self", summary="One's own hours by model: the last thirty days, or as many within other bounds")
 def list_own_hours(
     site: Site, who: AsUser, start_timestamp: Moment = 0, end_timestamp: Moment = 0
 ) -> Envelope[list[HourShape]]:
-    if end_timestamp - start_timestamp > MAX_SPAN_S or (end_timestamp == 0 and start_timestamp == 0):
+    end_s = end_timestamp or int(time())
+    start_s = start_timestamp or max(0, end_s - MAX_SPAN_S)
+    if end_s - start_s > MAX_SPAN_S:
         raise Invalid(f"end_timestamp: expected at most {MAX_SPAN_S} seconds (30 days) after start_timestamp")
     as_of = caught_up(site)
     row = site.books.read.user(who.id)
-    shown = _hours(site, start_timestamp, end_timestamp, who.id, row.username if row else "")
+    shown = _hours(site, start_s, end_s, who.id, row.username if row else "")
     return Envelope(data=shown, as_of=as_of)
 
 

@@ -116,7 +116,7 @@ def _misread(error: RequestValidationError) -> JSONResponse:
     faults: Sequence[dict[str, object]] = error.errors()
     if any(fault.get("type") == "json_invalid" for fault in faults):
         return problem(400, "the body is not valid JSON: send one JSON object")
-    if any(fault.get("loc") == ("body",) for fault in faults):
+    if any(fault.get("loc") == ("body",) and fault.get("type") != "value_error" for fault in faults):
         return problem(400, "the body must be one JSON object")
     return problem(422, "; ".join(_fault(fault) for fault in faults[:MAX_FAULTS_SAID]))
 
@@ -125,10 +125,12 @@ def _fault(fault: dict[str, object]) -> str:
     """One field that does not fit: its name, what was expected, what was given. Secrets are not repeated."""
     place = cast("tuple[int | str, ...]", fault.get("loc", ()))
     path = [str(step) for step in place[1:]]
-    field = ".".join(path) or "the request"
+    field = ".".join(path)
     if fault.get("type") == "missing":
         return f"{field}: expected a value, got nothing"
     expected = str(fault.get("msg", "another value")).removeprefix("Value error, ")
+    if not path:
+        return expected
     if expected.startswith("Input should be "):
         expected = "expected " + expected.removeprefix("Input should be ")
     got = "a value that is not shown" if SECRET_FIELDS & set(path) else said(fault.get("input"))

@@ -10,12 +10,15 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message, Receive
 
-from api.admin.envelope import STATUSES, Problem, refused
+from api.admin.envelope import Problem, refused
 from api.admin.refusals import TooLarge
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """Twice over what the longest setting takes."""
-PROBLEMS: dict[int | str, dict[str, Any]] = {status: {"model": Problem} for status in sorted(STATUSES.values())}
+REFUSED: dict[int | str, dict[str, Any]] = {
+    "default": {"model": Problem, "description": "Refused; nothing was changed. The status says by whose fault."}
+}
+"""One entry for all statuses: nine for each route would cost every worker half a second at its start."""
 
 
 class EnvelopeRoute(APIRoute):
@@ -46,7 +49,6 @@ class Routes(APIRouter):
         super().__init__(
             tags=[tag],
             route_class=EnvelopeRoute,
-            responses=PROBLEMS,
             generate_unique_id_function=lambda route: route.name,
         )
 
@@ -54,7 +56,8 @@ class Routes(APIRouter):
         """Add `path` and its other spelling."""
         other = path.removesuffix("/") if path.endswith("/") else path + "/"
         undocumented: dict[str, Any] = {**options, "include_in_schema": False}
-        super().add_api_route(path, endpoint, **options)
+        documented: dict[str, Any] = {**options, "responses": {**REFUSED, **(options.get("responses") or {})}}
+        super().add_api_route(path, endpoint, **documented)
         super().add_api_route(other, endpoint, **undocumented)
 
 

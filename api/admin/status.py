@@ -1,25 +1,19 @@
-"""What the site says about itself to everybody: its name, its switches, its texts. Nothing here is secret.
-
-A stored option that cannot be read, which a migrated store may hold, shows as its default.
-"""
+"""What the site says about itself to everybody: its name, its switches, its texts. Nothing here is secret."""
 
 from importlib.metadata import version
-from typing import cast
 
 from fastapi import Request
 from pydantic import BaseModel, Field
 
 from api.admin.callers import AsAdmin
 from api.admin.envelope import Envelope
-from api.admin.groups import Number, shown_number
+from api.admin.groups import Number
+from api.admin.readable import Readable
 from api.admin.routing import Routes
 from api.admin.services import Services, Site
 from api.admin.setup import is_set_up
-from domain.settings import InvalidSetting, Settings
 
 routes = Routes("site")
-
-DEFAULTS = Settings({})
 
 
 class StatusShape(BaseModel):
@@ -91,35 +85,8 @@ def read_home_page_content(site: Site) -> Envelope[str]:
     return Envelope(data=site.directory.settings.text("HomePageContent"))
 
 
-class _Shown:
-    """Options as they are shown."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self.text = settings.text
-
-    def flag(self, key: str) -> bool:
-        try:
-            return self._settings.bool(key)
-        except InvalidSetting:
-            return DEFAULTS.bool(key)
-
-    def number(self, key: str) -> Number:
-        try:
-            return shown_number(self._settings.decimal(key))
-        except InvalidSetting:
-            return shown_number(DEFAULTS.decimal(key))
-
-    def pairs(self, key: str) -> list[dict[str, str]]:
-        try:
-            found = self._settings.json(key)
-        except InvalidSetting:
-            found = DEFAULTS.json(key)
-        return cast("list[dict[str, str]]", found)
-
-
 def _status(site: Services, is_set_up: bool) -> StatusShape:
-    shown = _Shown(site.directory.settings)
+    shown = Readable(site.directory.settings)
     return StatusShape(
         version=version("veloera"),
         start_time=int(site.started_at_s),
@@ -131,7 +98,7 @@ def _status(site: Services, is_set_up: bool) -> StatusShape:
         docs_link=shown.text("general_setting.docs_link"),
         top_up_link=shown.text("TopUpLink"),
         price=shown.number("Price"),
-        min_topup=int(shown.number("MinTopUp")),
+        min_topup=shown.whole("MinTopUp"),
         quota_per_unit=shown.number("QuotaPerUnit"),
         display_in_currency=shown.flag("DisplayInCurrencyEnabled"),
         enable_batch_update=False,

@@ -16,6 +16,7 @@ from api.admin.envelope import Envelope, Page
 from api.admin.names import check_display_name, check_group, check_username, claim, renamed, sealed
 from api.admin.paging import FromOne, Words
 from api.admin.people import Profile, UserShape, balance_mills, living, of_row, profile_of, shown
+from api.admin.readable import Readable
 from api.admin.refusals import Conflict, Forbidden, Invalid
 from api.admin.routing import Routes
 from api.admin.services import Services, Site, caught_up
@@ -85,7 +86,7 @@ def create_user(site: Site, who: AsAdmin, request: Request, new: NewUser) -> Env
         profile=sealed(site, profile),
         password=site.books.vault.put(passwords.hashed(passwords.check(new.password))),
         role=_role_of_new(new.role, who),
-        grant_mills=mills(site.directory.settings.int("QuotaForNewUser")),
+        grant_mills=mills(Readable(site.directory.settings).whole("QuotaForNewUser")),
         actor=who.id,
         token=once(request, who.id) if "idempotency-key" in request.headers else "",
     )

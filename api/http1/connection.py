@@ -1,0 +1,411 @@
+"""One HTTP/1 connection: requests are served one after another, and nothing of the next is parsed before the last is answered.
+
+What a client can make this side hold is bounded: one head, one body's queue, one read of what it sends ahead, one answer's
+write buffer. Beyond each the socket is not read. At most one deadline for reading and one for writing runs at a time.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextvars import copy_context
+from math import inf
+from typing import Literal
+
+from api.http1.answer import refusal
+from api.http1.body import Body, Chunked, Counted
+from api.http1.deadlines import Deadlines
+from api.http1.errors import Refused
+from api.http1.exchange import Address, Exchange, scope_of
+from api.http1.head import HEAD_END, PREFACE, Head, check_unfinished, read_head
+from api.http1.worker import Worker
+
+log = logging.getLogger("veloera.http1")
+
+Phase = Literal["idle", "head", "body", "linger"]
+"""What a reading deadline is for."""
+
+GiveBack = Callable[[bytes, bool], None]
+"""Hands the connection to hypercorn's own class, with the bytes it has to begin with and whether writing is blocked."""
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one transport, from its first byte.
+
+    `over` is done with False when the client is gone and every app has returned, with True when the connection was given back
+    to hypercorn.
+    """
+
+    __slots__ = (
+        "_at",
+        "_blocked_bytes",
+        "_body",
+        "_client",
+        "_context",
+        "_deadlines",
+        "_ending",
+        "_eof",
+        "_exchange",
+        "_gained_bytes",
+        "_give_back",
+        "_held",
+        "_lost",
+        "_paused",
+        "_phase",
+        "_running",
+        "_scheme",
+        "_served",
+        "_server",
+        "_transport",
+        "_worker",
+        "_writers",
+        "blocked",
+        "over",
+    )
+
+    def __init__(
+        self,
+        worker: Worker,
+        transport: asyncio.Transport,
+        give_back: GiveBack,
+        *,
+        scheme: str,
+        client: Address,
+        server: Address,
+    ) -> None:
+        self._worker = worker
+        self._transport = transport
+        self._give_back = give_back
+        self._scheme, self._client, self._server = scheme, client, server
+        self._context = copy_context()
+        self._held, self._at = b"", 0
+        """Bytes that were read and not parsed, and where in them the next request begins."""
+        self._exchange: Exchange | None = None
+        """The request that is being answered."""
+        self._body: Body | None = None
+        """Its body, as long as that goes on."""
+        self._running: set[Exchange] = set()
+        """Whose app has not returned: the present one, and earlier ones that still work in the background."""
+        self._served = 0
+        self._paused = False
+        self._eof = False
+        self._ending = False
+        self._lost = False
+        self._phase: Phase = "idle"
+        self._gained_bytes = 0
+        self._blocked_bytes = 0
+        self._writers: list[asyncio.Future[None]] = []
+        self.blocked = False
+        self.over: asyncio.Future[bool] = worker.loop.create_future()
+        self._deadlines = Deadlines(worker.loop, self._expired)
+        self._deadlines.read_within(worker.limits.head_s)
+        worker.opened(self)
+
+    # ---- what the transport says
+
+    def data_received(self, data: bytes) -> None:
+        if self._ending:
+            return
+        if self._held:
+            self._held, self._at = self._held[self._at :] + data, 0
+        elif self._body is None:
+            self._held = data
+        else:
+            self._feed(self._body, data)
+        if self._exchange is None:
+            self._next()
+        else:
+            self._balance()
+
+    def eof_received(self) -> bool:
+        """The client has ended its side: the app is told at once, and its answer is still written."""
+        self._eof = True
+        if self._ending:
+            return False
+        if self._exchange is None:
+            self._next()
+        else:
+            self._deadlines.read_at = inf
+            self._exchange.disconnect()
+        return self._transport.can_write_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = self._ending = True
+        self._held, self._body = b"", None
+        self._deadlines.cancel()
+        self._worker.closed(self)
+        for exchange in self._running:
+            exchange.disconnect()
+        self._unblock()
+        self._maybe_over()
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+        self._watch_writing()
+
+    def resume_writing(self) -> None:
+        self._unblock()
+        self._deadlines.write_at = inf
+        if self._exchange is None and not self._ending:
+            self._next()
+
+    # ---- what the exchange says
+
+    @property
+    def ends(self) -> bool:
+        last = self._served + 1 >= self._worker.config.keep_alive_max_requests
+        return last or self._worker.draining or (self._eof and not self._held)
+
+    def write(self, data: bytes) -> None:
+        if not self._ending:
+            self._transport.write(data)
+
+    async def writable(self) -> None:
+        while self.blocked:
+            writer = self._worker.loop.create_future()
+            self._writers.append(writer)
+            await writer
+
+    def body_taken(self) -> None:
+        if self._paused:
+            self._balance()
+        elif self._body is not None and self._deadlines.read_at == inf and not self._eof:
+            self._deadlines.read_within(self._worker.limits.body_idle_s)
+
+    def answered(self, exchange: Exchange) -> None:
+        if exchange is not self._exchange:
+            return
+        ends = exchange.closes or self._body is not None or self.ends
+        self._exchange = None
+        self._served += 1
+        if ends:
+            self._end()
+        else:
+            self._next()
+
+    def broken(self) -> None:
+        self._end()
+
+    def left(self, exchange: Exchange) -> None:
+        self._running.discard(exchange)
+        if exchange is self._exchange:
+            self._exchange = None
+            if not exchange.begun:
+                self.write(refusal(500, "", self._worker.dated()))
+            self._end()
+        self._maybe_over()
+
+    # ---- what the worker says
+
+    def drain(self) -> None:
+        """End once the present request is answered; a head that is under way has a little time left."""
+        if self._exchange is None and not self._held:
+            self._end()
+        elif self._phase == "head":
+            within_s = min(self._worker.limits.drain_head_s, self._deadlines.read_at - self._worker.loop.time())
+            self._deadlines.read_within(within_s)
+
+    async def cancel(self) -> None:
+        """Cut the connection and cancel its apps; returns when they have returned."""
+        tasks = [exchange.task for exchange in self._running if exchange.task is not None]
+        self._transport.abort()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def quiet(self) -> None:
+        """Until every app has returned."""
+        while tasks := [exchange.task for exchange in self._running if exchange.task is not None]:
+            await asyncio.wait(tasks)
+
+    # ---- reading
+
+    def _next(self) -> None:
+        """Begin with the next request, if its head is there and the client takes answers."""
+        if self.blocked or self._ending:
+            return
+        held, at = self._held, self._at
+        end = held.find(HEAD_END, at)
+        if end < 0:
+            self._wait_for_head()
+            return
+        end += len(HEAD_END)
+        raw = held[at:end]
+        self._held, self._at = (held, end) if end < len(held) else (b"", 0)
+        try:
+            if raw == PREFACE and not self._served:
+                self._return(raw)
+                return
+            head = read_head(raw, self._worker.limits)
+        except Refused as refused:
+            self._refuse(refused)
+            return
+        if head.upgrade:
+            self._return(raw)
+        else:
+            self._begin(head)
+
+    def _wait_for_head(self) -> None:
+        held, limits = self._held[self._at :], self._worker.limits
+        self._held, self._at = held, 0
+        if self._eof or (not held and self._worker.draining):
+            self._end()
+            return
+        if held:
+            try:
+                check_unfinished(held, limits)
+            except Refused as refused:
+                self._refuse(refused)
+                return
+            if self._phase != "head":
+                self._phase = "head"
+                self._deadlines.read_within(limits.head_s)
+        elif self._served:
+            self._phase = "idle"
+            self._deadlines.read_within(limits.keep_alive_s)
+        self._balance()
+
+    def _begin(self, head: Head) -> None:
+        worker, length = self._worker, head.body_length
+        scope = scope_of(head, worker, self._scheme, self._client, self._server)
+        self._exchange = exchange = Exchange(self, worker, head, scope)
+        self._phase = "body"
+        self._deadlines.read_at = inf
+        if length != 0:
+            self._body = body = Chunked(worker.limits) if length is None else Counted(length)
+            self._gained_bytes = worker.limits.body_step_bytes
+            data, self._held, self._at = self._held[self._at :], b"", 0
+            self._feed(body, data)
+            if self._ending:
+                self._exchange = None
+                return
+        if self._eof:
+            exchange.disconnect()
+        self._running.add(exchange)
+        exchange.task = worker.loop.create_task(exchange.run(), context=self._context.copy())
+        self._balance()
+
+    def _feed(self, body: Body, data: bytes) -> None:
+        exchange = self._exchange
+        assert exchange is not None, "a body belongs to a request"
+        try:
+            piece, rest = body.feed(data)
+        except Refused as refused:
+            self._refuse(refused)
+            return
+        if piece:
+            exchange.put(piece)
+        if rest is not None:
+            self._body, self._held, self._at = None, rest, 0
+            self._deadlines.read_at = inf
+            exchange.end_body()
+        elif not exchange.wants_continue:
+            self._gained_bytes += len(data)
+            if self._gained_bytes >= self._worker.limits.body_step_bytes:
+                self._gained_bytes = 0
+                self._deadlines.read_within(self._worker.limits.body_idle_s)
+
+    def _balance(self) -> None:
+        """Read the socket exactly while there is room for what comes."""
+        limits, exchange = self._worker.limits, self._exchange
+        full = len(self._held) - self._at > limits.pipelined_bytes or (
+            exchange is not None and exchange.queued_bytes > limits.queued_body_bytes
+        )
+        if full is self._paused or self._eof or self._transport.is_closing():
+            return
+        self._paused = full
+        if full:
+            self._transport.pause_reading()
+            self._deadlines.read_at = inf
+        else:
+            self._transport.resume_reading()
+            if self._body is not None:
+                self._deadlines.read_within(limits.body_idle_s)
+
+    # ---- ending
+
+    def _refuse(self, refused: Refused) -> None:
+        log.debug("http1_refused status=%d reason=%r client=%s", refused.status, refused.reason, self._client)
+        exchange = self._exchange
+        if exchange is None or not exchange.begun:
+            self.write(refusal(refused.status, refused.reason, self._worker.dated()))
+        if exchange is not None:
+            exchange.disconnect()
+        self._end(unread=True)
+
+    def _end(self, *, unread: bool = False) -> None:
+        """Let what was written go out, then close.
+
+        Where the client may still be sending, its bytes are read and thrown away for a while: closing on unread bytes
+        resets the connection, and the reset can overtake the answer.
+        """
+        if self._ending:
+            return
+        unread = unread or self._body is not None or bool(self._held)
+        self._ending = True
+        self._held, self._body = b"", None
+        transport = self._transport
+        if transport.is_closing():
+            return
+        if not unread or self._eof or not transport.can_write_eof():
+            self._close()
+            return
+        transport.write_eof()
+        if self._paused:
+            transport.resume_reading()
+        self._phase = "linger"
+        self._deadlines.read_within(self._worker.limits.linger_s)
+
+    def _close(self) -> None:
+        self._deadlines.read_at = inf
+        self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._watch_writing()
+
+    def _return(self, raw: bytes) -> None:
+        """To hypercorn: what this class does not speak."""
+        held = raw + self._held[self._at :]
+        self._ending = True
+        self._held = b""
+        self._deadlines.cancel()
+        self._worker.closed(self)
+        if self._paused:
+            self._transport.resume_reading()
+        self._give_back(held, self.blocked)
+        self.over.set_result(True)
+
+    def _maybe_over(self) -> None:
+        if self._lost and not self._running and not self.over.done():
+            self.over.set_result(False)
+
+    def _unblock(self) -> None:
+        self.blocked = False
+        for writer in self._writers:
+            if not writer.done():
+                writer.set_result(None)
+        self._writers.clear()
+
+    # ---- waiting
+
+    def _watch_writing(self) -> None:
+        self._blocked_bytes = self._transport.get_write_buffer_size()
+        self._deadlines.write_within(self._worker.limits.write_s)
+
+    def _expired(self, reading: bool, writing: bool) -> None:
+        if writing:
+            if self._transport.get_write_buffer_size() < self._blocked_bytes:
+                self._watch_writing()
+            else:
+                log.debug("http1_cut reason=%r client=%s", "nothing was taken", self._client)
+                self._transport.abort()
+                return
+        if not reading:
+            return
+        if self._phase == "linger":
+            self._close()
+        elif self._phase == "idle":
+            self._end()
+        elif self._phase == "head":
+            self._refuse(Refused(408, f"the head did not come within {self._worker.limits.head_s:g} s"))
+        else:
+            self._refuse(Refused(408, f"the body did not go on for {self._worker.limits.body_idle_s:g} s"))
