@@ -5,15 +5,13 @@ new topic. Amounts are integer mills, moments integer milliseconds since the epo
 personal data are in the vault; facts name them by reference.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
 from domain.accounts import Posting
 from domain.pricing import Price
 from domain.usage import Usage
-
-TOPICS: dict[str, type["Fact"]] = {}
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -26,15 +24,6 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     postings: tuple[Posting, ...] = ()
     floors: tuple[tuple[str, int | None], ...] = ()
     """New floors of guarded accounts, in mills; None: no floor."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        topic = cls.__dict__.get("TOPIC", "")
-        if topic:
-            assert topic not in TOPICS or TOPICS[topic].__qualname__ == cls.__qualname__, (
-                f"two facts are called {topic}"
-            )
-            TOPICS[topic] = cls
 
 
 # Charge: one stream per call. Version 1 holds, version 2 ends, later versions correct.
@@ -425,3 +414,8 @@ class SettingChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
     secret: str = ""
     """Vault reference, for settings that are secrets; then `value` is empty."""
     actor: int = 0
+
+
+TOPICS: dict[str, type[Fact]] = {fact.TOPIC: fact for fact in Fact.__subclasses__()}
+"""Every fact by the name it is stored under."""
+assert len(TOPICS) == len(Fact.__subclasses__()), "two facts are stored under one name"

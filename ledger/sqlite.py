@@ -8,272 +8,41 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-from eventsourcing.persistence import Notification, PersistenceError, StoredEvent
-from eventsourcing.sqlite import (
-    SQLiteApplicationRecorder,
-    SQLiteConnection,
-    SQLiteConnectionPool,
-    SQLiteCursor,
-    SQLiteDatastore,
-)
+from eventsourcing.persistence import PersistenceError
 
 from domain.books import EMPTY, Decision, Guard, Result
 from domain.commands import Command, VaultPut
-from domain.events import ChargeExpired, ChargeExtended, ChargeHeld, ChargeReleased, ChargeSettled, Fact
+from domain.events import ChargeExtended, ChargeHeld, Fact
 from domain.ledger import decide
 from domain.streams import StreamId
 from ledger.errors import LedgerUnavailable, StoreRefused
-from ledger.mapper import Recorded, decode, encode
-from ledger.store import OpenHold, StoredFact
+from ledger.mapper import decode, encode
+from ledger.sqlite_memory import (
+    END_HOLDS,
+    ENDINGS,
+    INSERT_BALANCES,
+    INSERT_EVENTS,
+    PUT_HOLDS,
+    UPSERT_BALANCES,
+    Memory,
+)
+from ledger.sqlite_reading import Snapshot, SqliteReader
+from ledger.sqlite_recorder import EVENTS_DDL, STATE_DDL, LedgerDatastore, LedgerRecorder
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x56454C4F
-BUSY_TIMEOUT_S = 30
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"}
-)
-
-EVENTS_DDL = (
-    """CREATE TABLE IF NOT EXISTS stored_events (
-        id INTEGER PRIMARY KEY,
-        originator_id TEXT NOT NULL,
-        originator_version INTEGER NOT NULL,
-        topic TEXT NOT NULL,
-        state BLOB NOT NULL,
-        UNIQUE (originator_id, originator_version))""",
-    # What the directory follows is a thousandth of the log: found without reading the rest.
-    """CREATE INDEX IF NOT EXISTS stored_events_without_charges ON stored_events (id)
-        WHERE substr(topic, 1, 7) <> 'charge.'""",
-    """CREATE TRIGGER IF NOT EXISTS stored_events_never_change BEFORE UPDATE ON stored_events
-        BEGIN SELECT RAISE(ABORT, 'facts are never changed'); END""",
-    """CREATE TRIGGER IF NOT EXISTS stored_events_never_go BEFORE DELETE ON stored_events
-        BEGIN SELECT RAISE(ABORT, 'facts are never deleted'); END""",
-)
-STATE_DDL = (
-    "CREATE TABLE IF NOT EXISTS balances (account TEXT PRIMARY KEY, balance INTEGER NOT NULL, floor INTEGER) WITHOUT ROWID",
-    """CREATE TABLE IF NOT EXISTS holds (
-        charge TEXT PRIMARY KEY, user INTEGER NOT NULL, key INTEGER NOT NULL, capped INTEGER NOT NULL,
-        amount INTEGER NOT NULL, extensions INTEGER NOT NULL, node TEXT NOT NULL, epoch TEXT NOT NULL,
-        deadline INTEGER NOT NULL) WITHOUT ROWID""",
-    "CREATE TABLE IF NOT EXISTS vault (ref TEXT PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS keyring (name TEXT PRIMARY KEY, wrapped BLOB NOT NULL) WITHOUT ROWID",
 )
 
 GUARDS_SQL = "SELECT account, balance, floor FROM balances WHERE account IN (SELECT value FROM json_each(?))"
 HISTORY_SQL = """SELECT originator_id, topic, state FROM stored_events
     WHERE originator_id IN (SELECT value FROM json_each(?)) ORDER BY originator_id, originator_version"""
-INSERT_EVENT_SQL = "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?)"
-HOLD_COLUMNS = "charge, user, key, capped, amount, extensions, node, epoch, deadline"
-
-
-class _Rows:
-    """One statement for many rows. Each statement gives the interpreter away once, so a row at a time would hand it to and fro
-    between the writer and the event loop hundreds of times a commit.
-    """
-
-    SIZES = (64, 16, 4, 1)
-
-    def __init__(self, head: str, row: str, tail: str = "") -> None:
-        self._statements = [(size, f"{head} {', '.join([row] * size)} {tail}") for size in self.SIZES]
-
-    def run(self, cursor: sqlite3.Cursor, rows: Sequence[tuple[object, ...]]) -> None:
-        start = 0
-        for size, statement in self._statements:
-            while len(rows) - start >= size:
-                cursor.execute(statement, [value for row in rows[start : start + size] for value in row])
-                start += size
-
-
-INSERT_EVENTS = _Rows(
-    "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES", "(?, ?, ?, ?)"
-)
-INSERT_BALANCES = _Rows("INSERT INTO balances (account, balance, floor) VALUES", "(?, ?, ?)")
-UPSERT_BALANCES = _Rows(
-    "INSERT INTO balances (account, balance, floor) VALUES",
-    "(?, ?, ?)",
-    "ON CONFLICT (account) DO UPDATE SET balance = excluded.balance, floor = excluded.floor",
-)
-PUT_HOLDS = _Rows("INSERT INTO holds VALUES", "(?, ?, ?, ?, ?, ?, ?, ?, ?)")
-END_HOLDS = _Rows("DELETE FROM holds WHERE charge IN (VALUES", "(?)", ")")
-ENDINGS = (ChargeSettled, ChargeReleased, ChargeExpired)
-MAX_REMEMBERED = 50_000
-
-
-class _Memory:
-    """What this process wrote last and nobody has changed since: guards, and the streams of open charges.
-
-    The file's data version tells whether another connection has committed; then everything is forgotten. It is read inside the
-    transaction, when no other process can write.
-    """
-
-    def __init__(self) -> None:
-        self.guards: dict[str, Guard] = {}
-        self.open_charges: dict[StreamId, list[Fact]] = {}
-        self._data_version = -1
-
-    def check(self, data_version: int) -> None:
-        if data_version != self._data_version:
-            self.forget()
-            self._data_version = data_version
-
-    def forget(self) -> None:
-        self.guards.clear()
-        self.open_charges.clear()
-
-    def keep(self, decision: Decision) -> None:
-        """After the commit: what it left."""
-        if len(self.guards) > MAX_REMEMBERED or len(self.open_charges) > MAX_REMEMBERED:
-            self.forget()
-        self.guards.update(decision.balances)
-        for stream, _, fact in decision.entries:
-            if isinstance(fact, ChargeHeld):
-                self.open_charges[stream] = [fact]
-            elif isinstance(fact, ENDINGS):
-                self.open_charges.pop(stream, None)
-
-
-class LedgerPool(SQLiteConnectionPool):
-    """Connections with our pragmas: the library leaves `synchronous` to SQLite's build, we do not."""
-
-    def _create_connection(self) -> SQLiteConnection:
-        connection = super()._create_connection()
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
-        return connection
-
-    def connect(self) -> sqlite3.Connection:
-        return self._create_connection()._sqlite_conn  # pyright: ignore[reportPrivateUsage]  # the library has no other way
-
-
-class LedgerDatastore(SQLiteDatastore):
-    """The library's datastore over our pool."""
-
-    def __init__(self, db_name: str, *, pool_size: int) -> None:
-        super().__init__(db_name, pool_size=pool_size, lock_timeout=BUSY_TIMEOUT_S)
-        self.pool.close()
-        self._ours = self.pool = LedgerPool(db_name=db_name, lock_timeout=BUSY_TIMEOUT_S, pool_size=pool_size)
-
-    def connect(self) -> sqlite3.Connection:
-        """A connection of one's own, outside the pool. Whoever asks closes it."""
-        return self._ours.connect()
-
-
-class LedgerRecorder(SQLiteApplicationRecorder):
-    """The library's recorder over our table: an explicit id (VACUUM renumbers rowids) and no UPDATE or DELETE."""
-
-    def construct_create_table_statements(self) -> list[str]:
-        return [*EVENTS_DDL]
-
-    def _insert_events(
-        self, c: SQLiteCursor, stored_events: Sequence[StoredEvent], **_: object
-    ) -> Sequence[int] | None:
-        ids: list[int] = []
-        for event in stored_events:
-            c.execute(INSERT_EVENT_SQL, (_hex(event.originator_id), event.originator_version, event.topic, event.state))
-            ids.append(int(c.lastrowid))
-        return ids
-
-    def select_notifications(
-        self,
-        start: int | None,
-        limit: int,
-        stop: int | None = None,
-        topics: Sequence[str] = (),
-        *,
-        inclusive_of_start: bool = True,
-    ) -> Sequence[Notification]:
-        first = 0 if start is None else start + (not inclusive_of_start)
-        sql = "SELECT id, originator_id, originator_version, topic, state FROM stored_events WHERE id >= ?"
-        parameters: list[int | str] = [first]
-        if stop is not None:
-            sql += " AND id <= ?"
-            parameters.append(stop)
-        if topics:
-            sql += f" AND topic IN ({','.join('?' * len(topics))})"
-            parameters.extend(topics)
-        with self.datastore.transaction(commit=False) as c:
-            c.execute(sql + " ORDER BY id LIMIT ?", [*parameters, limit])
-            return [
-                Notification(
-                    id=row["id"],
-                    originator_id=self.convert_originator_id(row["originator_id"]),
-                    originator_version=row["originator_version"],
-                    topic=row["topic"],
-                    state=row["state"],
-                )
-                for row in c.fetchall()
-            ]
-
-
-class SqliteReader:
-    """The reads of a LedgerStore, over whatever answers `_all`."""
-
-    def _all(self, sql: str, parameters: tuple[object, ...]) -> list[sqlite3.Row]:
-        raise AssertionError("a reader says how it reads")
-
-    def head(self) -> int:
-        return int(self._all("SELECT max(id) FROM stored_events", ())[0][0] or 0)
-
-    def read_stream(self, stream: StreamId) -> list[Recorded]:
-        sql = """SELECT id, originator_id, originator_version, topic, state FROM stored_events
-            WHERE originator_id = ? ORDER BY originator_version"""
-        return [_recorded(row) for row in self._all(sql, (stream,))]
-
-    def read_log(self, after: int, limit: int, *, without_charges: bool = False) -> list[Recorded]:
-        return [_recorded(row) for row in self._all(_log_sql(without_charges), (after, limit))]
-
-    def read_stored(self, after: int, limit: int) -> list[StoredFact]:
-        return [
-            StoredFact(row[0], row[1], row[2], row[3], row[4]) for row in self._all(_log_sql(False), (after, limit))
-        ]
-
-    def balance(self, account: str) -> Guard | None:
-        rows = self._all("SELECT balance, floor FROM balances WHERE account = ?", (account,))
-        return Guard(rows[0][0], rows[0][1]) if rows else None
-
-    def balances(self) -> Iterator[tuple[str, Guard]]:
-        after = ""
-        while rows := self._all(
-            "SELECT account, balance, floor FROM balances WHERE account > ? ORDER BY account LIMIT 1000", (after,)
-        ):
-            for account, balance, floor in rows:
-                yield account, Guard(balance, floor)
-            after = rows[-1][0]
-
-    def open_holds(self, *, limit: int = 1000, after: StreamId = "") -> list[OpenHold]:
-        sql = f"SELECT {HOLD_COLUMNS} FROM holds WHERE charge > ? ORDER BY charge LIMIT ?"
-        return [_open_hold(row) for row in self._all(sql, (after, limit))]
-
-    def secret(self, ref: str) -> bytes | None:
-        rows = self._all("SELECT sealed FROM vault WHERE ref = ?", (ref,))
-        return bytes(rows[0][0]) if rows else None
-
-    def keyring(self) -> dict[str, bytes]:
-        return {row[0]: bytes(row[1]) for row in self._all("SELECT name, wrapped FROM keyring", ())}
-
-    def broken_streams(self) -> list[StreamId]:
-        """Streams whose versions are not 1, 2, 3 ...: at most a hundred of them."""
-        sql = """SELECT originator_id FROM stored_events GROUP BY originator_id
-            HAVING min(originator_version) <> 1 OR max(originator_version) <> count(*) LIMIT 100"""
-        return [row[0] for row in self._all(sql, ())]
-
-
-class Snapshot(SqliteReader):
-    """The ledger as it is at one moment: every read sees the same commits, however long it takes."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        connection.execute("BEGIN")
-        connection.execute("SELECT max(id) FROM stored_events").fetchone()  # the first read fixes what is seen
-
-    def _all(self, sql: str, parameters: tuple[object, ...]) -> list[sqlite3.Row]:
-        return self._connection.execute(sql, parameters).fetchall()
 
 
 class SqliteStore(SqliteReader):
@@ -288,16 +57,19 @@ class SqliteStore(SqliteReader):
         # Readers get a datastore of their own: in a shared one they would queue behind a waiting writer.
         self._writing = LedgerDatastore(path, pool_size=1)
         self._reading = LedgerDatastore(path, pool_size=readers)
-        self._connection = self._writing.connect()
+        with (
+            self._in_turn()
+        ):  # the first to open a file switches it to WAL, which SQLite's busy handler does not wait for
+            self._connection = self._writing.connect()
+            self._watch = self._reading.connect()
         self._connection.row_factory = None
-        self._watch = self._reading.connect()
         self.recorder = LedgerRecorder(self._reading)
         self._create_tables()
         if synchronous != "FULL":
             self._connection.execute(f"PRAGMA synchronous={synchronous}")
         self._cursor = self._connection.cursor()
         self._last_now = 0
-        self._memory = _Memory()
+        self._memory = Memory()
 
     def commit(self, batch: Sequence[Command]) -> list[Result]:
         accounts: set[str] = set()
@@ -357,8 +129,7 @@ class SqliteStore(SqliteReader):
     @contextmanager
     def _exclusively(self) -> Generator[None, None, None]:
         """One writer at a time over all local processes: first the file lock, which is fair, then SQLite's."""
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
-        try:
+        with self._in_turn():
             self._cursor.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -367,6 +138,12 @@ class SqliteStore(SqliteReader):
                 if self._connection.in_transaction:  # a full disk or an I/O error has rolled back by itself
                     self._cursor.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _in_turn(self) -> Generator[None, None, None]:
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        try:
+            yield
         finally:
             fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
@@ -474,22 +251,3 @@ def refuse_network_file_system(folder: Path) -> None:
 
 def _json(names: list[str]) -> str:
     return msgspec.json.encode(names).decode()
-
-
-def _log_sql(without_charges: bool) -> str:
-    only = " AND substr(topic, 1, 7) <> 'charge.'" if without_charges else ""
-    return f"""SELECT id, originator_id, originator_version, topic, state FROM stored_events
-        WHERE id > ?{only} ORDER BY id LIMIT ?"""
-
-
-def _open_hold(row: sqlite3.Row) -> OpenHold:
-    charge, user, key, capped, amount, extensions, node, epoch, deadline = row
-    return OpenHold(charge, user, key, bool(capped), amount, extensions, node, epoch, deadline)
-
-
-def _recorded(row: sqlite3.Row) -> Recorded:
-    return Recorded(row[0], row[1], row[2], decode(row[3], row[4]))
-
-
-def _hex(originator_id: object) -> str:
-    return str(getattr(originator_id, "hex", originator_id))

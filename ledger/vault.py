@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -87,15 +88,19 @@ def open_vault(store: LedgerStore, folder: Path, secret: str = "") -> Vault:
 def secret_file(folder: Path, *, new: bool) -> bytes:
     """The secret kept beside an embedded ledger. Raises StoreRefused when it should be there and is not."""
     path = folder / "secret.key"
-    if new:
+    if new and not path.exists():
+        # Written whole under another name first: who comes second must never read a file that is still empty.
+        made = folder / f"secret.key.{secrets.token_hex(8)}"
+        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return _read_secret(path)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_hex(KEY_BYTES).encode())
-            file.flush()
-            os.fsync(file.fileno())
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_hex(KEY_BYTES).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileExistsError):
+                os.link(made, path)
+        finally:
+            made.unlink()
     return _read_secret(path)
 
 

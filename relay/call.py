@@ -5,7 +5,7 @@ import os
 from collections.abc import Coroutine
 from secrets import token_bytes
 from time import monotonic, time_ns
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from relay.errors import Interrupted
 from relay.upstream import Sending
@@ -91,7 +91,7 @@ class Call:
         """Why it was interrupted; "" while it was not."""
         self.sending = Sending()
         """Of the attempt that is under way."""
-        self._waiting: asyncio.Task[Any] | None = None
+        self._waiting: asyncio.Task[object] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._phase = ""
         self._since = self._limit_s = self._due = 0.0
@@ -116,7 +116,7 @@ class Call:
     def was_interrupted(self) -> bool:
         return bool(self.why)
 
-    async def wait(self, upstream: Coroutine[Any, Any, T]) -> T:
+    async def wait(self, upstream: Coroutine[object, object, T]) -> T:
         """Await something of upstream's. Raises Interrupted when `interrupt` was or is called."""
         if self.why:
             upstream.close()

@@ -1,7 +1,6 @@
 """OpenAI chat completions. Source: https://platform.openai.com/docs/api-reference/chat (read 2026-11)."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -17,7 +16,7 @@ from relay.json_values import JsonObject, as_object
 
 class _Message(msgspec.Struct):
     role: str | None = None
-    content: str | list[Any] | None = None
+    content: str | list[object] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
@@ -34,7 +33,7 @@ class _Choice(msgspec.Struct):
 
 class _Body(msgspec.Struct):
     choices: list[_Choice] | None = None
-    usage: dict[str, Any] | None = None
+    usage: dict[str, object] | None = None
     error: msgspec.Raw | None = None
 
 

@@ -1,7 +1,6 @@
 """OpenAI legacy completions. Source: https://platform.openai.com/docs/api-reference/completions (read 2026-11)."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -12,7 +11,7 @@ from relay import sse
 from relay.asked import Asked
 from relay.errors import BadRequest
 from relay.format import Answered, Endpoint, Said
-from relay.json_values import JsonObject
+from relay.json_values import JsonObject, as_list
 
 
 class _Choice(msgspec.Struct):
@@ -22,13 +21,13 @@ class _Choice(msgspec.Struct):
 
 class _Body(msgspec.Struct):
     choices: list[_Choice] | None = None
-    usage: dict[str, Any] | None = None
+    usage: dict[str, object] | None = None
     error: msgspec.Raw | None = None
 
 
 class _Request(msgspec.Struct):
     model: str
-    prompt: str | list[Any]
+    prompt: str | list[object]
     stream: bool | None = None
     max_tokens: int | None = None
     n: int | None = None
@@ -128,16 +127,16 @@ class OpenAICompletions:
         return b"".join(map(sse.event, events)) + sse.DONE
 
 
-def _prompts(prompt: str | list[Any]) -> int:
+def _prompts(prompt: str | list[object]) -> int:
     """How many prompts there are: a list of texts or of token arrays has several."""
     many = isinstance(prompt, list) and isinstance(prompt[0], str | list)
     return len(prompt) if many else 1
 
 
-def _tokens(prompt: str | list[Any], raw: msgspec.Raw) -> int:
+def _tokens(prompt: str | list[object], raw: msgspec.Raw) -> int:
     if isinstance(prompt, list):
         if all(isinstance(item, int) for item in prompt):
             return len(prompt)
         if all(isinstance(item, list) for item in prompt):
-            return sum(len(item) for item in prompt)
+            return sum(len(as_list(item)) for item in prompt)
     return reading.text_bound(raw)

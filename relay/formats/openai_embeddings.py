@@ -1,7 +1,6 @@
 """OpenAI embeddings. Source: https://platform.openai.com/docs/api-reference/embeddings (read 2026-11)."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -11,16 +10,17 @@ from relay import openai_wire as wire
 from relay.asked import Asked
 from relay.errors import BadRequest
 from relay.format import Answered, Endpoint, Said
+from relay.json_values import as_list
 
 
 class _Request(msgspec.Struct):
     model: str
-    input: str | list[Any]
+    input: str | list[object]
 
 
 class _Body(msgspec.Struct):
     data: list[msgspec.Raw] | None = None
-    usage: dict[str, Any] | None = None
+    usage: dict[str, object] | None = None
     error: msgspec.Raw | None = None
 
 
@@ -87,10 +87,10 @@ class OpenAIEmbeddings:
         return body
 
 
-def _tokens(given: str | list[Any], raw: msgspec.Raw) -> int:
+def _tokens(given: str | list[object], raw: msgspec.Raw) -> int:
     if isinstance(given, list):
         if all(isinstance(item, int) for item in given):
             return len(given)
         if all(isinstance(item, list) for item in given):
-            return sum(len(item) for item in given)
+            return sum(len(as_list(item)) for item in given)
     return reading.text_bound(raw)

@@ -1,0 +1,120 @@
+"""The library's recorder over our table, and its connections with our pragmas."""
+
+import sqlite3
+from collections.abc import Sequence
+
+from eventsourcing.persistence import Notification, StoredEvent
+from eventsourcing.sqlite import (
+    SQLiteApplicationRecorder,
+    SQLiteConnection,
+    SQLiteConnectionPool,
+    SQLiteCursor,
+    SQLiteDatastore,
+)
+
+BUSY_TIMEOUT_S = 30
+
+EVENTS_DDL = (
+    """CREATE TABLE IF NOT EXISTS stored_events (
+        id INTEGER PRIMARY KEY,
+        originator_id TEXT NOT NULL,
+        originator_version INTEGER NOT NULL,
+        topic TEXT NOT NULL,
+        state BLOB NOT NULL,
+        UNIQUE (originator_id, originator_version))""",
+    # What the directory follows is a thousandth of the log: found without reading the rest.
+    """CREATE INDEX IF NOT EXISTS stored_events_without_charges ON stored_events (id)
+        WHERE substr(topic, 1, 7) <> 'charge.'""",
+    """CREATE TRIGGER IF NOT EXISTS stored_events_never_change BEFORE UPDATE ON stored_events
+        BEGIN SELECT RAISE(ABORT, 'facts are never changed'); END""",
+    """CREATE TRIGGER IF NOT EXISTS stored_events_never_go BEFORE DELETE ON stored_events
+        BEGIN SELECT RAISE(ABORT, 'facts are never deleted'); END""",
+)
+STATE_DDL = (
+    "CREATE TABLE IF NOT EXISTS balances (account TEXT PRIMARY KEY, balance INTEGER NOT NULL, floor INTEGER) WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS holds (
+        charge TEXT PRIMARY KEY, user INTEGER NOT NULL, key INTEGER NOT NULL, capped INTEGER NOT NULL,
+        amount INTEGER NOT NULL, extensions INTEGER NOT NULL, node TEXT NOT NULL, epoch TEXT NOT NULL,
+        deadline INTEGER NOT NULL) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS vault (ref TEXT PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS keyring (name TEXT PRIMARY KEY, wrapped BLOB NOT NULL) WITHOUT ROWID",
+)
+INSERT_EVENT_SQL = "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?)"
+
+
+class LedgerPool(SQLiteConnectionPool):
+    """Connections with our pragmas: the library leaves `synchronous` to SQLite's build, we do not."""
+
+    def _create_connection(self) -> SQLiteConnection:
+        connection = super()._create_connection()
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
+        return connection
+
+    def connect(self) -> sqlite3.Connection:
+        return self._create_connection()._sqlite_conn  # pyright: ignore[reportPrivateUsage]  # the library has no other way
+
+
+class LedgerDatastore(SQLiteDatastore):
+    """The library's datastore over our pool."""
+
+    def __init__(self, db_name: str, *, pool_size: int) -> None:
+        super().__init__(db_name, pool_size=pool_size, lock_timeout=BUSY_TIMEOUT_S)
+        self.pool.close()
+        self._ours = self.pool = LedgerPool(db_name=db_name, lock_timeout=BUSY_TIMEOUT_S, pool_size=pool_size)
+
+    def connect(self) -> sqlite3.Connection:
+        """A connection of one's own, outside the pool. Whoever asks closes it."""
+        return self._ours.connect()
+
+
+class LedgerRecorder(SQLiteApplicationRecorder):
+    """The library's recorder over our table: an explicit id (VACUUM renumbers rowids) and no UPDATE or DELETE."""
+
+    def construct_create_table_statements(self) -> list[str]:
+        return [*EVENTS_DDL]
+
+    def _insert_events(
+        self, c: SQLiteCursor, stored_events: Sequence[StoredEvent], **_: object
+    ) -> Sequence[int] | None:
+        ids: list[int] = []
+        for event in stored_events:
+            c.execute(INSERT_EVENT_SQL, (_hex(event.originator_id), event.originator_version, event.topic, event.state))
+            ids.append(int(c.lastrowid))
+        return ids
+
+    def select_notifications(
+        self,
+        start: int | None,
+        limit: int,
+        stop: int | None = None,
+        topics: Sequence[str] = (),
+        *,
+        inclusive_of_start: bool = True,
+    ) -> Sequence[Notification]:
+        first = 0 if start is None else start + (not inclusive_of_start)
+        sql = "SELECT id, originator_id, originator_version, topic, state FROM stored_events WHERE id >= ?"
+        parameters: list[int | str] = [first]
+        if stop is not None:
+            sql += " AND id <= ?"
+            parameters.append(stop)
+        if topics:
+            sql += f" AND topic IN ({','.join('?' * len(topics))})"
+            parameters.extend(topics)
+        with self.datastore.transaction(commit=False) as c:
+            c.execute(sql + " ORDER BY id LIMIT ?", [*parameters, limit])
+            return [
+                Notification(
+                    id=row["id"],
+                    originator_id=self.convert_originator_id(row["originator_id"]),
+                    originator_version=row["originator_version"],
+                    topic=row["topic"],
+                    state=row["state"],
+                )
+                for row in c.fetchall()
+            ]
+
+
+def _hex(originator_id: object) -> str:
+    return str(getattr(originator_id, "hex", originator_id))
