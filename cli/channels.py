@@ -38,7 +38,7 @@ def channels() -> None:
 
 @channels.command(name="list", epilog=example("veloera channel list", "veloera channel list --model gpt-4o --json"))
 @click.option("--keyword", default="", help="Part of the name, or an id.")
-@click.option("--model", default="", help="Only channels that list this model.")
+@click.option("--model", default="", help="Part of the name of a model it serves.")
 @click.option("--group", default="", help="Only channels of this group.")
 @click.option("--size", default=100, type=click.IntRange(1, 1000), show_default=True, help="At most so many.")
 @json_option
@@ -75,7 +75,11 @@ def list_channels(keyword: str, model: str, group: str, size: int, *, as_json: b
 @click.option("--priority", default=0, show_default=True, help="Higher ones are tried first.")
 @click.option("--weight", default=0, type=click.IntRange(0), show_default=True, help="Its share among equals.")
 @click.option("--key", help="The provider's credential. Others on this machine may see it in the process list.")
-@click.option("--key-file", type=click.Path(path_type=Path, allow_dash=True), help="A file with it; - is stdin.")
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
+    help="A file with it; - is stdin.",
+)
 @json_option
 def create(
     name: str,

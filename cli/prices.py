@@ -183,9 +183,13 @@ def _row(model: str, tables: Mapping[str, Mapping[str, Fraction]]) -> dict[str, 
 
 
 def _ratio(name: str, text: str) -> Fraction:
-    from domain.settings import InvalidSetting, parse_ratios
+    from domain.setting_kinds import MAX_RATIO, InvalidSetting, parse_decimal
 
+    option = f"--{name.replace('_', '-')}"
     try:
-        return parse_ratios(f"--{name.replace('_', '-')}", f'{{"ratio":{text}}}')["ratio"]
-    except (InvalidSetting, KeyError):
-        raise Misused(f"--{name.replace('_', '-')}: expected a number from 0 to 1,000,000, got {text!r}") from None
+        number = parse_decimal(option, text)
+    except InvalidSetting:
+        number = None
+    if number is None or not 0 <= number <= MAX_RATIO:
+        raise Misused(f"{option}: expected a number from 0 to {MAX_RATIO:,}, got {text!r}")
+    return Fraction(number)

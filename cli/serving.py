@@ -32,6 +32,8 @@ def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
     try:
         serve_until_told(settings)
     except OSError as error:
+        if error.filename is not None:  # a file, not the address
+            raise
         where = f"{settings.host}:{settings.port}"
         raise Unavailable(
             f"cannot serve on {where}: {error.strerror or error}; choose another with --host or --port"

@@ -6,8 +6,6 @@ user is by then; what the call cost is taken from it, and beyond it only what is
 
 from collections.abc import Sequence
 
-import msgspec
-
 from domain import accounts, commands, streams
 from domain.accounts import MAX_ACCOUNT_MILLS, Posting
 from domain.books import Books, Result, Status, same
@@ -39,31 +37,33 @@ def hold(command: commands.Hold, books: Books) -> Result:
 
 def extend(command: commands.Extend, books: Books) -> Result:
     stream = streams.extension(command.charge, command.n)
-    fact = ChargeExtended(
-        at=books.now,
-        charge=command.charge,
-        n=command.n,
-        user=command.user,
-        key=command.key,
-        capped=command.capped,
-        amount=command.amount,
-        postings=_held_postings(command, command.amount),
-    )
-    past = books.history(stream)
-    if past:
-        return same(past[0], msgspec.structs.replace(fact, at=past[0].at))
     parent = books.history(command.charge)
     if not parent:
         return Result("not_found", why=f"charge {command.charge} was never held")
+    past = books.history(stream)
+    if past:
+        return same(past[0], _extended(command, past[0].at))
     if len(parent) > 1:
         return Result(_ended(parent[1]), parent[1])
-    if command.amount <= 0:
-        return Result("invalid", why="an extension adds something")
-    short = _short_of(command, command.amount, books)
-    if short is not None:
-        return short
+    refused = _may_extend(command, parent[0], books)
+    if refused is not None:
+        return refused
+    fact = _extended(command, books.now)
     books.record(stream, fact)
     return Result("created", fact)
+
+
+def _may_extend(command: commands.Extend, first: Fact, books: Books) -> Result | None:
+    if not isinstance(first, ChargeHeld):
+        raise Broken(f"stream {command.charge} does not begin with a hold")
+    if _payer(first) != _payer(command):
+        return Result("invalid", first, why="another payer holds this charge")
+    if command.amount <= 0:
+        return Result("invalid", why="an extension adds something")
+    follows = command.n == 1 or (command.n > 1 and books.history(streams.extension(command.charge, command.n - 1)))
+    if not follows:
+        return Result("stale", first, why=f"extension {command.n} does not follow the last one")
+    return _short_of(command, command.amount, books)
 
 
 def settle(command: commands.Settle, books: Books) -> Result:
@@ -177,6 +177,19 @@ def _held(command: commands.Hold, at: int) -> ChargeHeld:
     )
 
 
+def _extended(command: commands.Extend, at: int) -> ChargeExtended:
+    return ChargeExtended(
+        at=at,
+        charge=command.charge,
+        n=command.n,
+        user=command.user,
+        key=command.key,
+        capped=command.capped,
+        amount=command.amount,
+        postings=_held_postings(command, command.amount),
+    )
+
+
 def _held_postings(command: commands.OnCharge, amount: int) -> tuple[Posting, ...]:
     moved = ((accounts.available(command.user), -amount), (accounts.held(command.user), amount))
     if not command.capped:
@@ -229,7 +242,7 @@ def _open_hold(command: commands.EndCharge, books: Books) -> int | Result:
     first = past[0]
     if not isinstance(first, ChargeHeld):
         raise Broken(f"stream {command.charge} does not begin with a hold")
-    if (first.user, first.key, first.capped) != (command.user, command.key, command.capped):
+    if _payer(first) != _payer(command):
         return Result("invalid", first, why="another payer holds this charge")
     total = first.amount
     for n in range(1, command.extensions + 2):
@@ -247,7 +260,7 @@ def _settle_late(command: commands.Settle, books: Books, past: Sequence[Fact]) -
             return Result("exists" if _same_end(command, fact) else "exists_with_different", fact)
     first = past[0]
     assert isinstance(first, ChargeHeld), "an expired charge begins with its hold"
-    if (first.user, first.key, first.capped) != (command.user, command.key, command.capped):
+    if _payer(first) != _payer(command):
         return Result("invalid", first, why="another payer held this charge")
     paid, _ = _affordable(command, command.cost, 0, books)
     fact = ChargeSettledLate(
@@ -283,7 +296,12 @@ def _settled_again(command: commands.Settle, refused: Result) -> Result:
 
 
 def _same_end(command: commands.Settle, fact: ChargeSettled | ChargeSettledLate) -> bool:
-    return (command.cost, command.usage, command.price) == (fact.cost, fact.usage, fact.price)
+    asked, there = (command.cost, command.usage, command.price), (fact.cost, fact.usage, fact.price)
+    return asked == there and _payer(command) == _payer(fact)
+
+
+def _payer(of: commands.OnCharge | ChargeHeld | ChargeSettled | ChargeSettledLate) -> tuple[int, int, bool]:
+    return of.user, of.key, of.capped
 
 
 def _ended(fact: Fact) -> Status:

@@ -83,7 +83,7 @@ class Extend(OnCharge, frozen=True, kw_only=True):
     amount: int
 
     def streams(self) -> tuple[StreamId, ...]:
-        return (self.charge, streams.extension(self.charge, self.n))
+        return (self.charge, streams.extension(self.charge, self.n), streams.extension(self.charge, self.n - 1))
 
 
 class EndCharge(OnCharge, frozen=True, kw_only=True):
@@ -148,7 +148,7 @@ class Adjust(Command, frozen=True, kw_only=True):
         return (streams.adjustment(self.command_key), streams.user(self.user))
 
     def accounts(self) -> tuple[str, ...]:
-        return (accounts.available(self.user),)
+        return (accounts.available(self.user), accounts.held(self.user))
 
 
 class Grant(Command, frozen=True, kw_only=True):
@@ -163,7 +163,7 @@ class Grant(Command, frozen=True, kw_only=True):
         return (streams.grant(self.user, self.why), streams.user(self.user))
 
     def accounts(self) -> tuple[str, ...]:
-        return (accounts.available(self.user),)
+        return (accounts.available(self.user), accounts.held(self.user))
 
 
 class Register(Command, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import msgspec
 from domain import accounts, commands, streams
 from domain.accounts import MAX_ACCOUNT_MILLS
 from domain.books import Books, Result, alive, same, too_large
-from domain.events import QuotaAdjusted, QuotaGranted, UserDeleted
+from domain.events import Fact, QuotaAdjusted, QuotaGranted, UserDeleted
 from domain.units import MILLS_PER_QUOTA
 
 
@@ -16,8 +16,7 @@ def adjust(command: commands.Adjust, books: Books) -> Result:
     past = books.history(streams.adjustment(command.command_key))
     if past:
         first = past[0]
-        same = isinstance(first, QuotaAdjusted) and first.user == command.user and command.delta in (None, first.delta)
-        return Result("exists" if same else "exists_with_different", first)
+        return Result("exists" if _is_that(command, first) else "exists_with_different", first)
     if not alive(books, streams.user(command.user), UserDeleted):
         return Result("not_found", why=f"there is no user {command.user}")
     account = accounts.available(command.user)
@@ -30,7 +29,7 @@ def adjust(command: commands.Adjust, books: Books) -> Result:
         delta = command.target * MILLS_PER_QUOTA - before
     if delta == 0:
         return Result("unchanged", available=before)
-    if abs(before + delta) > MAX_ACCOUNT_MILLS:
+    if abs(before + delta) > MAX_ACCOUNT_MILLS or _with_held(command.user, before + delta, books) > MAX_ACCOUNT_MILLS:
         return too_large(account, before + delta)
     fact = QuotaAdjusted(
         at=books.now,
@@ -57,10 +56,25 @@ def grant(command: commands.Grant, books: Books) -> Result:
     if command.amount <= 0:
         return Result("invalid", why="a grant gives something")
     account = accounts.available(command.user)
-    if books.guard(account).balance + command.amount > MAX_ACCOUNT_MILLS:
-        return too_large(account, books.guard(account).balance + command.amount)
+    total = _with_held(command.user, books.guard(account).balance + command.amount, books)
+    if total > MAX_ACCOUNT_MILLS:
+        return too_large(account, total)
     books.record(stream, fact)
     return Result("created", fact)
+
+
+def _is_that(command: commands.Adjust, fact: Fact) -> bool:
+    """Whether a correction that was made is the one that is asked for."""
+    if not isinstance(fact, QuotaAdjusted) or fact.user != command.user:
+        return False
+    if command.delta is not None:
+        return command.delta == fact.delta
+    return command.target is not None and command.target * MILLS_PER_QUOTA == fact.before + fact.delta
+
+
+def _with_held(user: int, available: int, books: Books) -> int:
+    """What is held counts as well: it must always be possible to give it back."""
+    return available + books.guard(accounts.held(user)).balance
 
 
 def given(user: int, amount: int, why: str, actor: int, at: int) -> QuotaGranted:

@@ -20,9 +20,11 @@ from domain.events import (
     Registered,
     UserDeleted,
     UsernameClaimed,
+    UsernameReleased,
 )
 from domain.units import MILLS_PER_QUOTA
 
+APPENDED = frozenset({"user", "key", "channel", "username", "setting"})
 ENDINGS = (UserDeleted, KeyDeleted, ChannelDeleted)
 
 
@@ -69,7 +71,8 @@ def limit_key(command: commands.LimitKey, books: Books) -> Result:
         delta = command.delta
     if delta == 0 and was_unlimited == command.unlimited:
         return Result("unchanged", available=left)
-    if not 0 <= left + delta <= MAX_ACCOUNT_MILLS:
+    held = books.guard(accounts.cap_held(command.key)).balance
+    if left + delta < 0 or left + delta + held > MAX_ACCOUNT_MILLS:
         return Result("invalid", why="a key's remaining limit lies between 0 and 9e15 quota", available=left)
     moved: tuple[Posting, ...] = ((accounts.cap(command.key), delta), (accounts.CAP_GRANT, -delta)) if delta else ()
     fact = KeyLimitChanged(
@@ -91,15 +94,25 @@ def append(command: commands.Append, books: Books) -> Result:
         past = books.history(part.stream)
         if past and isinstance(past[-1], ENDINGS):
             return Result("not_found", past[-1], why="it was deleted")
+        if not past and any(_kind(fact) in commands.Register.KINDS for fact in part.facts):
+            return Result("not_found", why="it was never registered")
+        if any(isinstance(fact, UsernameReleased) and fact.user != _claimed_by(past) for fact in part.facts):
+            return Result("conflict", why="somebody was faster: that username has another owner by now")
         if part.expected is not None and len(past) != part.expected:
             return Result("conflict", why=f"somebody was faster: the stream is at {len(past)}, not {part.expected}")
     last: Fact | None = None
     for part in command.parts:
         for fact in part.facts:
+            assert _kind(fact) in APPENDED, f"a {fact.TOPIC} has a command of its own"
             assert not fact.postings, "quota moves only through its own commands"
+            assert not fact.floors, "floors move only through their own commands"
             last = msgspec.structs.replace(fact, at=books.now)
             books.record(part.stream, last)
     return Result("created", last)
+
+
+def _kind(fact: Fact) -> str:
+    return fact.TOPIC.partition(".")[0]
 
 
 def _may_register(command: commands.Register, books: Books) -> Result | None:

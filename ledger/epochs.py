@@ -23,8 +23,11 @@ class Epoch:
         self._folder = folder / "epochs"
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._path = self._folder / self.name
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        # Locked before it has its name: whoever finds the name finds it locked.
+        unnamed = self._folder / f".{self.name}"
+        self._fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
+        unnamed.rename(self._path)
 
     def is_alive(self, epoch: str) -> bool:
         """True while the process that began an epoch runs on this machine."""
@@ -45,7 +48,8 @@ class Epoch:
     def forget_the_dead(self) -> None:
         """Remove the lock files of processes that are gone. Only after their holds were ended."""
         for path in self._folder.iterdir():
-            if not self.is_alive(path.name):
+            # One whose name is not there yet is being made, and locked in the next moment.
+            if not path.name.startswith(".") and not self.is_alive(path.name):
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:

@@ -40,7 +40,7 @@ def decode(topic: str, state: bytes) -> Fact:
         raise UnknownFact(f"this version does not know the fact {topic!r}; upgrade before reading this ledger")
     try:
         return decoder.decode(state)
-    except msgspec.ValidationError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnknownFact(f"a stored {topic} does not have its shape: {error}") from error
 
 

@@ -57,19 +57,26 @@ class SqliteStore(SqliteReader):
         # Readers get a datastore of their own: in a shared one they would queue behind a waiting writer.
         self._writing = LedgerDatastore(path, pool_size=1)
         self._reading = LedgerDatastore(path, pool_size=readers)
-        with (
-            self._in_turn()
-        ):  # the first to open a file switches it to WAL, which SQLite's busy handler does not wait for
-            self._connection = self._writing.connect()
-            self._watch = self._reading.connect()
-        self._connection.row_factory = None
-        self.recorder = LedgerRecorder(self._reading)
-        self._create_tables()
+        self._open()
         if synchronous != "FULL":
             self._connection.execute(f"PRAGMA synchronous={synchronous}")
         self._cursor = self._connection.cursor()
         self._last_now = 0
         self._memory = Memory()
+
+    def _open(self) -> None:
+        try:
+            # In turn: the first to open a file switches it to WAL, and SQLite's busy handler does not wait for that.
+            with self._in_turn():
+                self._connection = self._writing.connect()
+                self._watch = self._reading.connect()
+            self._connection.row_factory = None
+            self.recorder = LedgerRecorder(self._reading)
+            self._create_tables()
+        except sqlite3.OperationalError as error:
+            raise LedgerUnavailable(f"{self.folder / 'ledger.db'} cannot be opened: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise StoreRefused(f"{self.folder / 'ledger.db'} is not a ledger: {error}") from error
 
     def commit(self, batch: Sequence[Command]) -> list[Result]:
         accounts: set[str] = set()
@@ -130,8 +137,8 @@ class SqliteStore(SqliteReader):
     def _exclusively(self) -> Generator[None, None, None]:
         """One writer at a time over all local processes: first the file lock, which is fair, then SQLite's."""
         with self._in_turn():
-            self._cursor.execute("BEGIN IMMEDIATE")
             try:
+                self._cursor.execute("BEGIN IMMEDIATE")
                 yield
                 self._cursor.execute("COMMIT")
             except BaseException:

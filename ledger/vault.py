@@ -122,5 +122,5 @@ def _seal(cipher: AESGCM, ref: str, secret: bytes) -> bytes:
 def _open(cipher: AESGCM, ref: str, sealed: bytes) -> bytes:
     try:
         return cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], ref.encode())
-    except InvalidTag as error:
+    except (InvalidTag, ValueError) as error:
         raise StoreRefused(f"vault entry {ref} does not open with this ledger's key") from error

@@ -8,11 +8,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
+from domain import streams
 from domain.accounts import asset_of, is_guarded, sums_to_zero
 from domain.events import ChargeExpired, ChargeExtended, ChargeHeld, ChargeReleased, ChargeSettled, Fact
+from domain.streams import StreamId
 from ledger.errors import UnknownFact
 from ledger.mapper import decode
-from ledger.store import LedgerReader, LedgerStore, StoredFact
+from ledger.store import LedgerReader, LedgerStore, OpenHold, StoredFact
+from ledger.verify_facts import Held, held_by, wrong_for, wrong_in
 
 PAGE_FACTS = 5000
 MAX_DIFFERENCES = 100
@@ -52,7 +55,7 @@ class _Check:
     def __init__(self) -> None:
         self.sums: defaultdict[str, int] = defaultdict(int)
         self.floors: dict[str, int | None] = {}
-        self.holds: dict[str, int] = {}
+        self.holds: dict[StreamId, Held] = {}
         self.found: list[Difference] = []
         self.facts = 0
         self.position = 0
@@ -73,6 +76,8 @@ class _Check:
             return
         if not sums_to_zero(fact.postings):
             self.differs(f"position {stored.position}", f"the postings of {stored.topic} do not sum to zero")
+        if wrong := wrong_in(fact):
+            self.differs(f"position {stored.position}", f"{stored.topic}: {wrong}")
         for account, delta in fact.postings:
             self.sums[account] += delta
         self.floors.update(fact.floors)
@@ -80,18 +85,35 @@ class _Check:
 
     def _follow_hold(self, stored: StoredFact, fact: Fact) -> None:
         if isinstance(fact, ChargeHeld):
-            self.holds[stored.stream] = fact.amount
+            if stored.version != 1:
+                self.differs(f"charge {stored.stream}", f"was held at version {stored.version}")
+            self.holds[stored.stream] = held_by(stored.stream, fact)
         elif isinstance(fact, ChargeExtended):
-            if fact.charge not in self.holds:
-                self.differs(f"charge {fact.charge}", "was extended after its end")
-            else:
-                self.holds[fact.charge] += fact.amount
+            self._extend(stored, fact)
         elif isinstance(fact, ChargeSettled | ChargeReleased | ChargeExpired):
-            amount = self.holds.pop(stored.stream, None)
-            if stored.version != 2 or amount is None:
-                self.differs(f"charge {stored.stream}", f"ended at version {stored.version} without an open hold")
-            elif amount != fact.held:
-                self.differs(f"charge {stored.stream}", "gave back another amount than it held", amount, fact.held)
+            self._end(stored, fact)
+
+    def _extend(self, stored: StoredFact, fact: ChargeExtended) -> None:
+        held = self.holds.get(fact.charge)
+        if held is None or stored.stream != streams.extension(fact.charge, fact.n):
+            self.differs(f"charge {fact.charge}", "was extended without an open hold")
+            return
+        if wrong := wrong_for(held, fact):
+            self.differs(f"charge {fact.charge}", f"extension {fact.n}: {wrong}")
+        grown = held.hold._replace(amount=held.hold.amount + fact.amount, extensions=fact.n)
+        self.holds[fact.charge] = held._replace(hold=grown)
+
+    def _end(self, stored: StoredFact, fact: ChargeSettled | ChargeReleased | ChargeExpired) -> None:
+        held = self.holds.pop(stored.stream, None)
+        if stored.version != 2 or held is None:
+            self.differs(f"charge {stored.stream}", f"ended at version {stored.version} without an open hold")
+            return
+        if held.hold.amount != fact.held:
+            self.differs(
+                f"charge {stored.stream}", "gave back another amount than it held", held.hold.amount, fact.held
+            )
+        if wrong := wrong_for(held, fact):
+            self.differs(f"charge {stored.stream}", wrong)
 
 
 def verify(store: LedgerStore, progress: Callable[[int, int], None] | None = None) -> Report:
@@ -137,9 +159,18 @@ def _compare_holds(check: _Check, reader: LedgerReader) -> None:
     expected = dict(check.holds)
     while holds := reader.open_holds(after=after):
         for hold in holds:
-            amount = expected.pop(hold.charge, None)
-            if amount != hold.amount:
-                check.differs(f"hold {hold.charge}", "mills held", amount, hold.amount)
+            held = expected.pop(hold.charge, None)
+            if held is None:
+                check.differs(f"hold {hold.charge}", "is open, and its charge is not", None, hold.amount)
+            elif held.hold.amount != hold.amount:
+                check.differs(f"hold {hold.charge}", "mills held", held.hold.amount, hold.amount)
+            elif held.hold != hold:
+                check.differs(f"hold {hold.charge}", f"is not what its facts say: {_changed(held.hold, hold)}")
         after = holds[-1].charge
-    for charge, amount in sorted(expected.items()):
-        check.differs(f"hold {charge}", "mills held", amount, None)
+    for charge, held in sorted(expected.items()):
+        check.differs(f"hold {charge}", "mills held", held.hold.amount, None)
+
+
+def _changed(expected: OpenHold, found: OpenHold) -> str:
+    pairs = zip(OpenHold._fields, expected, found, strict=True)
+    return ", ".join(f"{name} {there!r} instead of {asked!r}" for name, asked, there in pairs if asked != there)

@@ -5,9 +5,11 @@ that fails the batch is found by halving and fails alone.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
@@ -15,6 +17,8 @@ from domain.books import Result
 from domain.commands import Command
 from ledger.errors import LedgerClosed, LedgerUnavailable, QueueFull
 from ledger.store import LedgerStore
+
+log = logging.getLogger("veloera.ledger")
 
 BATCH_LIMIT_COMMANDS = 256
 BATCH_LIMIT_BYTES = 128 * 1024
@@ -80,31 +84,29 @@ class Writer:
 
     def close(self, timeout_s: float = 30) -> None:
         """Commit what is queued, then stop. Later commands raise LedgerClosed."""
-        if self._closed:
-            return
-        self._closed = True
-        self._queue.put(None)
+        with self._count_lock:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
         self._thread.join(timeout_s)
 
     def _put(self, ticket: _Ticket) -> None:
-        if self._closed:
-            raise LedgerClosed("the ledger is shutting down")
         with self._count_lock:
+            if self._closed:
+                raise LedgerClosed("the ledger is shutting down")
             if self._waiting >= self.queue_limit:
                 raise QueueFull(f"{self._waiting} commands wait for the ledger, the limit is {self.queue_limit}")
             self._waiting += 1
-        self._queue.put(ticket)
+            self._queue.put(ticket)
 
     def _run(self) -> None:
         while True:
             ticket = self._queue.get()
             if ticket is None:
-                self._refuse_the_rest()
                 return
             batch, last = self._drain(ticket)
             self._answer(batch, self._commit([ticket.command for ticket in batch]))
             if last:
-                self._refuse_the_rest()
                 return
 
     def _drain(self, first: _Ticket) -> tuple[list[_Ticket], bool]:
@@ -132,9 +134,16 @@ class Writer:
             return self._commit(batch[:half]) + self._commit(batch[half:])
         self.commits += 1
         self.commands += len(batch)
-        if self.on_commit is not None:
-            self.on_commit(results)
+        self._tell(results)
         return list(results)
+
+    def _tell(self, results: Sequence[Result]) -> None:
+        if self.on_commit is None:
+            return
+        try:
+            self.on_commit(results)
+        except Exception:
+            log.exception("commit_listener_failed")  # what was committed stands, and its askers are waiting
 
     def _answer(self, batch: list[_Ticket], answers: list[Answer]) -> None:
         with self._count_lock:
@@ -147,17 +156,8 @@ class Writer:
                 by_loop.setdefault(ticket.loop, []).append((ticket.future, answer))
         for loop, pairs in by_loop.items():
             # A loop that has closed has nobody left to tell; what was committed stands.
-            if not loop.is_closed():
+            with suppress(RuntimeError):
                 loop.call_soon_threadsafe(_end_all, pairs)
-
-    def _refuse_the_rest(self) -> None:
-        while True:
-            try:
-                ticket = self._queue.get_nowait()
-            except Empty:
-                return
-            if ticket is not None:
-                self._answer([ticket], [LedgerClosed("the ledger is shutting down")])
 
 
 def _end_all(pairs: list[tuple["asyncio.Future[Result]", Answer]]) -> None:

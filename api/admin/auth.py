@@ -21,7 +21,7 @@ from api.admin.people import Profile, UserShape, at_the_door, living, profile_of
 from api.admin.readable import Readable
 from api.admin.refusals import Conflict, Forbidden, Missing, Unauthenticated
 from api.admin.routing import Routes
-from api.admin.services import Services, Site, caught_up
+from api.admin.services import Services, Site, caught_up, followed
 from domain import streams, user
 from domain.commands import Append, Part
 from domain.events import AccessTokenMade, UsernameClaimed
@@ -122,12 +122,14 @@ def make_access_token(site: Site, who: AsUser) -> Envelope[str]:
 
 @routes.get("/api/user/models", summary="Models that one can call")
 def list_own_models(site: Site, who: AsUser) -> Envelope[list[str]]:
+    followed(site)
     groups = usable_groups(site.directory.settings, who.user.group)
     return Envelope(data=sorted({model for group in groups for model in site.directory.models(group)}))
 
 
 @routes.get("/api/user/self/groups", summary="Groups that one's keys may name")
 def list_own_groups(site: Site, who: AsUser) -> Envelope[dict[str, GroupShape]]:
+    followed(site)
     return Envelope(data=usable_groups(site.directory.settings, who.user.group))
 
 

@@ -7,15 +7,17 @@ from time import time
 from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request, Security
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 
 from api.admin import sessions
 from api.admin.refusals import Forbidden, Unauthenticated, Unavailable
-from api.admin.services import Services, Site
+from api.admin.services import Services, Site, followed
 from domain.user import Role, User
 
 USER_HEADERS = ("veloera-user", "new-api-user")
 MAX_TOKEN_LENGTH = 256
+CATCH_UP_S = 0.5
 _DOCUMENTED = (
     Security(APIKeyCookie(name=sessions.COOKIE, scheme_name="session", auto_error=False)),
     Security(HTTPBearer(scheme_name="access token", auto_error=False)),
@@ -58,6 +60,10 @@ async def caller(
     if not site.directory.is_fresh:
         raise Unavailable("the directory of users is behind the ledger: try again in a moment")
     user = identified(request, site)
+    if user is None and _has_credential(request):
+        # Another process may have made it a moment ago.
+        await run_in_threadpool(followed, site, CATCH_UP_S)
+        user = identified(request, site)
     if user is None:
         raise Unauthenticated(
             "expected a session cookie (log in at POST /api/user/login) or an access token in the Authorization header; "

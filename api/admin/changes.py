@@ -11,7 +11,7 @@ from uuid import uuid4
 from fastapi import Request
 
 from api.admin.refusals import Conflict, Invalid, Missing
-from api.admin.services import Services
+from api.admin.services import Services, followed
 from domain.books import Result
 from domain.commands import Append, Command, Part
 from domain.events import Fact
@@ -41,7 +41,7 @@ def carry_out(site: Services, make: Callable[[], Command | None]) -> Result:
         if result.status != "conflict":
             break
     check(result)
-    site.directory.wait_for(site.books.store.head())
+    followed(site)
     return result
 
 

@@ -44,6 +44,7 @@ STATUSES: dict[type[Refusal], int] = {
 SECRET_FIELDS = frozenset({"password", "original_password", "confirmPassword", "key", "token", "value", "secret"})
 """Fields whose value no message repeats."""
 MAX_FAULTS_SAID = 5
+NO_JSON = "the body is not valid JSON: send one JSON object"
 
 
 class AsOf(BaseModel):
@@ -93,10 +94,8 @@ def refused(error: Exception) -> JSONResponse | None:
             return problem(422, str(error))
         case RequestValidationError():
             return _misread(error)
-        case HTTPException() if isinstance(error.__cause__, Refusal):
-            return refused(error.__cause__)  # FastAPI wraps what is raised while it reads a body
         case HTTPException():
-            return problem(error.status_code, str(error.detail), dict(error.headers or {}))
+            return _of_framework(error)
         case LedgerUnavailable() | LedgerClosed():
             return problem(503, f"the ledger cannot serve now: {error}; try again in a moment", {"Retry-After": "1"})
         case ReadModelUnavailable():
@@ -112,10 +111,19 @@ def problem(status: int, message: str, headers: dict[str, str] | None = None) ->
     return JSONResponse(Problem(message=message).model_dump(), status, headers)
 
 
+def _of_framework(error: HTTPException) -> JSONResponse | None:
+    """What FastAPI raises itself, and what it wraps when we raise while it reads a body."""
+    if isinstance(error.__cause__, Refusal):
+        return refused(error.__cause__)
+    if error.status_code == 400:
+        return problem(400, NO_JSON)  # bytes that are no UTF-8, or nested without end
+    return problem(error.status_code, str(error.detail), dict(error.headers or {}))
+
+
 def _misread(error: RequestValidationError) -> JSONResponse:
     faults: Sequence[dict[str, object]] = error.errors()
     if any(fault.get("type") == "json_invalid" for fault in faults):
-        return problem(400, "the body is not valid JSON: send one JSON object")
+        return problem(400, NO_JSON)
     if any(fault.get("loc") == ("body",) and fault.get("type") != "value_error" for fault in faults):
         return problem(400, "the body must be one JSON object")
     return problem(422, "; ".join(_fault(fault) for fault in faults[:MAX_FAULTS_SAID]))

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from api.admin.callers import AsAdmin
 from api.admin.envelope import Envelope
 from api.admin.routing import Routes
-from api.admin.services import Site
+from api.admin.services import Site, followed
 from domain.settings import InvalidSetting, Settings
 
 routes = Routes("site")
@@ -31,6 +31,7 @@ class GroupShape(BaseModel):
 
 @routes.get("/api/group/", summary="Names of all groups that have a ratio")
 def list_groups(site: Site, _: AsAdmin) -> Envelope[list[str]]:
+    followed(site)
     return Envelope(data=sorted(site.directory.settings.ratios("GroupRatio")))
 
 

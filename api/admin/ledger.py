@@ -13,12 +13,13 @@ from pydantic import BaseModel, Field, JsonValue
 
 from api.admin.amounts import Mills
 from api.admin.callers import AsAdmin, AsRoot, AsUser, Caller
+from api.admin.changes import folded
 from api.admin.envelope import Envelope, Page
 from api.admin.paging import FromOne, Number
 from api.admin.refusals import Conflict, Invalid, Missing, invalid
 from api.admin.routing import Routes
 from api.admin.services import Services, Site, caught_up
-from domain import accounts
+from domain import accounts, api_key, streams
 from domain.accounts import Asset, asset_of, is_guarded
 from domain.events import ChargeHeld
 from domain.units import quota_floored
@@ -236,7 +237,7 @@ def visible(site: Services, who: Caller, account: str) -> str:
 def _owner(site: Services, kind: str, number: int) -> int:
     if kind == "user":
         return number
-    key = site.directory.key(number)
+    key, _ = folded(site.books.store.read_stream(streams.key(number)), api_key.from_facts)
     return 0 if key is None else key.user
 
 

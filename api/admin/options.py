@@ -11,7 +11,7 @@ from api.admin.changes import carry_out
 from api.admin.envelope import Envelope
 from api.admin.refusals import Malformed
 from api.admin.routing import Routes
-from api.admin.services import Services, Site
+from api.admin.services import Services, Site, followed
 from domain import settings, streams
 from domain.commands import Append, Part
 from domain.events import SettingChanged
@@ -36,6 +36,7 @@ class OptionChange(Body):
 
 @routes.get("/api/option/", summary="All options that are not secret, defaults included")
 def list_options(site: Site, _: AsRoot) -> Envelope[list[Option]]:
+    followed(site)
     effective = Settings(site.directory.options()).all_effective()
     shown = [Option(key=key, value=effective[key]) for key in sorted(effective) if not settings.is_secret(key)]
     return Envelope(data=shown)

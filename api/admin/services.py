@@ -57,3 +57,8 @@ def caught_up(site: Services) -> AsOf | None:
     """Wait until the read model knows what was committed before; None when it does, else how far it is."""
     now = site.books.read.await_head()
     return None if now.is_current else AsOf(position=now.position, head=now.head, at_ms=now.at_ms)
+
+
+def followed(site: Services, timeout_s: float = 2.0) -> bool:
+    """Wait until the directory knows what was committed before, by other processes too; False when that took too long."""
+    return site.directory.wait_for(site.books.store.head(), timeout_s)

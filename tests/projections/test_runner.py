@@ -1,0 +1,342 @@
+"""Whoever folds: one process at a time, any of which may die at any moment, and none of which skips a fact."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from domain import events
+from ledger.mapper import Recorded
+from projections import readdb
+from projections.audit import Audit
+from projections.catalogue import projections
+from projections.errors import FoldStopped, ProjectionError, ReadModelUnavailable
+from projections.options import Options
+from projections.readmodel import LogFilter, ReadModel
+from projections.runner import Folding, Runner
+from tests.projections.house import House, until
+from tests.projections.steps import Step, Story
+
+ROOT = Path(__file__).parent.parent.parent
+KILLS = 8
+TAKEOVER_S = 2.0
+
+
+@contextmanager
+def folding_process(house: House, page_limit: int = 0) -> Iterator[subprocess.Popen[bytes]]:
+    """0: the projector as it is served; else a runner with small pages, so that it is killed amid its work."""
+    arguments = [sys.executable, "-m", "tests.projections.folding_process", str(house.folder), str(page_limit)]
+    process = subprocess.Popen(arguments, cwd=ROOT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def position(house: House) -> int:
+    """How far read.db has come, asked without folding."""
+    path = readdb.path_in(house.folder)
+    if not readdb.inode(path):
+        return 0
+    connection = sqlite3.connect(path)
+    try:
+        (found,) = connection.execute("SELECT coalesce(min(position), 0) FROM positions").fetchone()
+    except sqlite3.OperationalError:
+        return 0
+    finally:
+        connection.close()
+    return int(found)
+
+
+def test_a_folding_process_that_is_killed_at_random_loses_and_doubles_nothing(house: House) -> None:
+    draw = random.Random(20261125)
+    story = Story(house)
+    stop = threading.Event()
+
+    def busy() -> None:
+        kinds = ("hold", "hold", "settle", "release", "dear", "expire", "rename", "user", "key", "adjust")
+        while not stop.is_set():
+            story.play([Step(draw.choice(kinds), draw.randrange(1000), draw.randrange(3000))])
+
+    worker = threading.Thread(target=busy, daemon=True)
+    worker.start()
+    reached: list[int] = []
+    for _ in range(KILLS):
+        here = position(house)
+        goal = here + draw.randrange(1, 80)
+        with folding_process(house, page_limit=draw.randrange(1, 6)) as process:
+            until(lambda goal=goal: position(house) >= goal, f"position {goal}")  # type: ignore[misc]
+            process.send_signal(signal.SIGKILL)
+        reached.append(position(house))
+    stop.set()
+    worker.join(10)
+    with folding_process(house):
+        until(lambda: position(house) == house.store.head(), "the last process to catch up")
+
+    assert reached == sorted(reached)
+    assert house.live_digest() == house.digest()
+
+
+def test_only_one_of_two_processes_folds_and_the_other_takes_over_within_two_seconds(house: House) -> None:
+    ada = house.user("ada")
+    key = house.key(ada)
+    with folding_process(house) as first:
+        until(lambda: position(house) == house.store.head(), "the first process to fold")
+        with folding_process(house) as second:
+            first.send_signal(signal.SIGSTOP)  # it holds the lock and does nothing: were there another, one would see
+            house.call(ada, key)
+            behind = position(house)
+            watched = time.monotonic() + 1.5 + 1.0  # the second has started by then, and looked at the lock
+            while time.monotonic() < watched:
+                assert position(house) == behind < house.store.head()
+                time.sleep(0.05)
+            assert second.poll() is None
+
+            died = time.monotonic()
+            os.kill(first.pid, signal.SIGKILL)
+            until(lambda: position(house) == house.store.head(), "the second process to take over")
+            taken_over_s = time.monotonic() - died
+
+    assert taken_over_s <= TAKEOVER_S
+    assert house.live_digest() == house.digest()
+
+
+def test_what_is_committed_is_read_within_a_quarter_of_a_second(house: House, read: ReadModel) -> None:
+    ada = house.user("ada")
+    key = house.key(ada)
+    with folding_process(house):
+        until(lambda: position(house) == house.store.head(), "the first fold")
+        waits: list[float] = []
+        for _ in range(20):
+            house.call(ada, key)
+            began = time.monotonic()
+            assert read.await_head().is_current
+            waits.append(time.monotonic() - began)
+
+    assert sorted(waits)[len(waits) // 2] < 0.25
+
+
+def test_an_unknown_topic_stops_the_folding_at_its_position(house: House) -> None:
+    ada = house.user("ada")
+    house.call(ada, house.key(ada))
+    last_known = house.store.head()
+    connection = sqlite3.connect(house.folder / "ledger.db")
+    connection.execute(
+        "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, 1, ?, ?)",
+        ("f" * 32, "charge.teleported/1", b"{}"),
+    )
+    connection.commit()
+    connection.close()
+    house.call(ada, 1)
+    runner = Runner(house.folder, house.store, house.vault)
+
+    with pytest.raises(FoldStopped, match=r"charge\.teleported/1") as stopped:
+        runner.run(threading.Event())
+    runner.close()
+
+    assert stopped.value.position == last_known + 1
+    assert position(house) == last_known
+
+
+def test_the_projector_ends_when_a_fact_is_unknown(house: House) -> None:
+    connection = sqlite3.connect(house.folder / "ledger.db")
+    connection.execute(
+        "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, 1, ?, ?)",
+        ("f" * 32, "user.cloned/1", b"{}"),
+    )
+    connection.commit()
+    connection.close()
+    arguments = [sys.executable, "-m", "tests.projections.folding_process", str(house.folder), "0"]
+
+    ended = subprocess.run(arguments, cwd=ROOT, capture_output=True, timeout=30, check=False)
+
+    assert ended.returncode == 1
+    assert b"position 1: " in ended.stderr
+
+
+class Fragile(Options):
+    """Options, but for one that it cannot stand."""
+
+    def fold(self, cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> None:
+        if any(isinstance(r.fact, events.SettingChanged) and r.fact.value == "poison" for r in page):
+            raise ValueError("that cannot be")
+        super().fold(cursor, page)
+
+
+def test_a_fact_that_breaks_a_fold_is_named_and_everything_before_it_is_kept(house: House) -> None:
+    for value in ("1", "2", "poison", "4"):
+        house.option("RetryTimes", value)
+    connection = readdb.open_scratch(house.folder / "fragile.db")
+    folding = Folding(connection, [Fragile(), Audit()])
+
+    with pytest.raises(FoldStopped, match="that cannot be") as stopped:
+        folding.step(house.store)
+
+    assert stopped.value.position == 3
+    assert folding.positions == {"options_v1": 2, "audit_v1": 2}
+    assert connection.execute("SELECT value FROM options_v1").fetchall() == [("2",)]
+    assert connection.execute("SELECT count(*) FROM audit_v1").fetchone() == (2,)
+    connection.close()
+
+
+def test_rows_and_position_are_written_together_or_not_at_all(house: House) -> None:
+    house.option("RetryTimes", "1")
+    connection = readdb.open_scratch(house.folder / "fenced.db")
+    one, other = (Folding(connection, projections(house.vault)) for _ in range(2))
+    one.step(house.store)
+    rows = connection.execute("SELECT count(*) FROM audit_v1").fetchone()
+
+    with pytest.raises(FoldStopped, match="somebody else"):
+        other.step(house.store)
+
+    assert connection.execute("SELECT count(*) FROM audit_v1").fetchone() == rows == (1,)
+    connection.close()
+
+
+def test_a_version_that_is_no_more_is_dropped_when_its_successor_has_caught_up(house: House, read: ReadModel) -> None:
+    house.user("ada")
+    read.await_head()
+    connection = sqlite3.connect(readdb.path_in(house.folder))
+    connection.execute("CREATE TABLE people_v0 (id INTEGER PRIMARY KEY)")
+    connection.execute("""INSERT INTO positions VALUES ('people_v0', 1, '["people_v0"]')""")
+    connection.commit()
+    connection.close()
+    stop = threading.Event()
+    runner = Runner(house.folder, house.store, house.vault)
+    thread = threading.Thread(target=runner.run, args=(stop,), daemon=True)
+    thread.start()
+
+    until(lambda: "people_v0" not in read.positions(), "the old version to go")
+    stop.set()
+    thread.join(10)
+    runner.close()
+
+    connection = sqlite3.connect(readdb.path_in(house.folder))
+    left = connection.execute("SELECT name FROM sqlite_master WHERE name = 'people_v0'").fetchall()
+    connection.close()
+    assert left == []
+
+
+def test_a_read_model_that_was_deleted_is_folded_again_while_everybody_runs(house: House, read: ReadModel) -> None:
+    ada = house.user("ada")
+    house.call(ada, house.key(ada))
+    stop = threading.Event()
+    runner = Runner(house.folder, house.store, house.vault)
+    thread = threading.Thread(target=runner.run, args=(stop,), daemon=True)
+    thread.start()
+    until(lambda: read.lag() == 0, "the first fold")
+    wanted = read.page_logs(LogFilter(), page=1, size=10)
+
+    for path in house.folder.glob("read.db*"):
+        path.unlink()
+    until(lambda: position(house) == house.store.head(), "a new read.db")
+    found = read.page_logs(LogFilter(), page=1, size=10)
+    house.call(ada, 1)
+    until(lambda: read.lag() == 0, "the next fold")
+    stop.set()
+    thread.join(10)
+    runner.close()
+
+    assert found == wanted
+    assert read.page_logs(LogFilter(), page=1, size=10).total == wanted.total + 1
+
+
+def test_a_damaged_read_model_ends_the_runner_with_what_to_do(house: House) -> None:
+    readdb.path_in(house.folder).write_bytes(b"no database" * 1000)
+    runner = Runner(house.folder, house.store, house.vault)
+
+    with pytest.raises(ProjectionError, match="replay --fresh"):
+        runner.run(threading.Event())
+    runner.close()
+
+
+def test_where_nobody_folds_the_reader_does(house: House, read: ReadModel) -> None:
+    ada = house.user("ada")
+
+    as_of = read.await_head()
+
+    assert (as_of.position, as_of.head, as_of.is_current) == (house.store.head(), house.store.head(), True)
+    assert read.user(ada) is not None
+    assert set(read.positions().values()) == {as_of.position}
+
+
+def test_where_somebody_folds_too_slowly_the_answer_says_how_old_it_is(house: House, read: ReadModel) -> None:
+    house.user("ada")
+    there = read.await_head().position
+    slow = readdb.fold_lock(house.folder)
+    assert slow.take()
+    house.user("bob")
+
+    began = time.monotonic()
+    as_of = read.await_head(timeout_s=0.2)
+    took_s = time.monotonic() - began
+    slow.close()
+
+    assert (as_of.position, as_of.head, as_of.is_current) == (there, house.store.head(), False)
+    assert 0.2 <= took_s < 2
+    assert read.lag() == house.store.head() - there
+
+
+def test_where_a_fact_stops_all_folding_the_answer_is_as_old_as_that_fact(house: House, read: ReadModel) -> None:
+    house.user("ada")
+    there = house.store.head()
+    connection = sqlite3.connect(house.folder / "ledger.db")
+    connection.execute(
+        "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, 1, ?, ?)",
+        ("f" * 32, "user.cloned/1", b"{}"),
+    )
+    connection.commit()
+    connection.close()
+
+    as_of = read.await_head()
+
+    assert (as_of.position, as_of.is_current) == (there, False)
+    assert read.page_users(page=1, size=10).total == 1
+
+
+def test_an_empty_ledger_has_empty_read_models(house: House, read: ReadModel) -> None:
+    users, as_of = read.page_users(page=1, size=10), read.await_head()
+
+    assert (users.items, users.total) == ([], 0)
+    assert (as_of.position, as_of.head, as_of.is_current) == (0, 0, True)
+
+
+def test_a_reader_says_so_when_there_is_nothing_to_read(house: House, read: ReadModel) -> None:
+    slow = readdb.fold_lock(house.folder)
+    assert slow.take()
+
+    with pytest.raises(ReadModelUnavailable, match=r"read\.db cannot be read"):
+        read.user(1)
+    slow.close()
+
+
+def test_many_threads_may_ask_at_once(house: House, read: ReadModel) -> None:
+    ada = house.user("ada")
+    key = house.key(ada)
+    for _ in range(20):
+        house.call(ada, key)
+    read.await_head()
+    found: list[int] = []
+
+    def ask() -> None:
+        found.extend(len(read.page_logs(LogFilter(type=2), page=1, size=100).items) for _ in range(20))
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert found == [20] * 240
