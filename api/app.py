@@ -64,7 +64,6 @@ class Front:
 
 def create_app(services: Services, *, on_stop: Callable[[], None] | None = None) -> ASGIApp:
     """The application over started services. It closes them when the server stops."""
-
     jobs = Jobs(services)
 
     @asynccontextmanager

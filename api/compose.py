@@ -100,6 +100,7 @@ def start_services(environment: Environment) -> Services:
 
 def stop_services(services: Services) -> None:
     """Close in the order of need: nothing is submitted any more when the writer closes."""
+    services.desk.counter.close()
     services.books.close()
     services.epoch.close()
 

@@ -6,6 +6,7 @@ again, and nothing but the age of the read models depends on it.
 
 import asyncio
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ log = logging.getLogger("veloera")
 
 PROJECTOR_RESTART_S = 0.5
 PROJECTOR_STOP_S = 10
+FIRST_FOLD_S = 10.0
 KEEP_ALIVE_S = 75
 SWITCH_INTERVAL_S = 0.0005
 """How long a thread may keep the interpreter from another: the default of 5 ms would be in every answer's latency."""
@@ -87,7 +89,10 @@ def _prepare(environment: Environment, base_url: str) -> FirstLogin | None:
     """Create what an empty store lacks: a root account, a key, a sandbox channel. None when they are there."""
     books = open_books(environment)
     try:
-        return bootstrap(books, base_url)
+        first = bootstrap(books, base_url)
+        # Fold before the first answer: a login must not find a store without tables.
+        books.read.await_head(FIRST_FOLD_S)
+        return first
     finally:
         books.close()
 
@@ -145,4 +150,14 @@ class Projector:
 
 def command(environment: Environment) -> list[str]:
     """The child's command line. `-P`: a folder named like one of our packages must not come first on the path."""
-    return [sys.executable, "-P", "-m", "cli", "--data-dir", str(environment.data_dir.resolve()), "projector"]
+    return [
+        sys.executable,
+        "-P",
+        "-m",
+        "cli",
+        "--data-dir",
+        str(environment.data_dir.resolve()),
+        "projector",
+        "--parent",
+        str(os.getpid()),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -13,6 +14,8 @@ import click
 from cli.failures import Unavailable
 from cli.opening import environment, opened, opened_store
 from cli.output import emit, example, json_option, say
+
+PARENT_WATCH_S = 0.5
 
 
 @click.command(epilog=example("veloera serve --port 3000", "HOST=0.0.0.0 DATA_DIR=/srv/veloera veloera serve"))
@@ -66,11 +69,14 @@ def init(*, as_json: bool) -> None:
 
 
 @click.command(hidden=True)
-def projector() -> None:
+@click.option("--parent", type=int, default=0, help="End with this process.")
+def projector(parent: int) -> None:
     """Fold read models until SIGTERM. `veloera serve` starts this beside itself."""
     from projections.projector import run
 
     stop = threading.Event()
+    if parent:
+        threading.Thread(target=end_with, args=(parent, stop), daemon=True, name="parent-watch").start()
 
     def told_to_stop(_number: int, _frame: FrameType | None) -> None:
         stop.set()
@@ -80,6 +86,13 @@ def projector() -> None:
     with opened_store(with_vault=True) as (store, vault):
         assert vault is not None, "it was asked for"
         run(store.folder, store, vault, stop)
+
+
+def end_with(parent: int, stop: threading.Event) -> None:
+    """A parent that was killed tells nobody: whoever has another one by now stops as well."""
+    while os.getppid() == parent and not stop.wait(PARENT_WATCH_S):
+        pass
+    stop.set()
 
 
 def base_url(host: str, port: int) -> str:

@@ -82,6 +82,7 @@ async def _send(
             stream=streams,
             model=route.served.upstream_model,
             tokens_per_s=desk.bounds.sandbox_tokens_per_s,
+            counter=desk.counter,
         )
     provider = compatible.PROVIDERS.get(terms.type)
     if provider is None:

@@ -24,6 +24,8 @@ class Counter(Protocol):
 
     async def text(self, model: str, text: str) -> int: ...
 
+    def close(self) -> None: ...
+
 
 class Verdict(Enum):
     """What becomes of one event."""

@@ -60,9 +60,21 @@ async def relay(call: Call, desk: Desk, format_: Format) -> AsyncGenerator[Head 
     """
     caller = authenticate(call, desk)
     asked = format_.read(call.body)
-    desk.limits.admit(call, asked, caller, format_, desk.directory.settings)
-    quoted = quote(asked, caller, tiers_for(asked, caller, desk), desk)
-    hold = await open_hold(desk.ledger, _hold(call, desk, asked, caller, quoted, format_))
+    admission = desk.limits.admit(call, asked, caller, format_, desk.directory.settings)
+    try:
+        quoted = quote(asked, caller, tiers_for(asked, caller, desk), desk)
+        hold = await open_hold(desk.ledger, _hold(call, desk, asked, caller, quoted, format_))
+        async for part in _carried(call, desk, asked, format_, hold, quoted, caller):
+            yield part
+    except RelayError:
+        admission.failed()
+        raise
+
+
+async def _carried(
+    call: Call, desk: Desk, asked: Asked, format_: Format, hold: Hold, quoted: Quote, caller: Caller
+) -> AsyncGenerator[Head | bytes, None]:
+    """What is held for is relayed; however that ends, so does the hold."""
     desk.open_calls.add(call)
     try:
         call.patience("connect", desk.bounds.connect_timeout_s, desk.bounds.total_timeout_s)

@@ -17,7 +17,8 @@ from typing import Final, NamedTuple, cast
 
 import msgspec
 
-from relay.tokens import Counter
+from relay.meter import Counter
+from relay.tokens import Counter as OwnCounter
 from relay.upstream import AnswerTooLarge
 
 MIN_TOKENS: Final = 40
@@ -330,6 +331,6 @@ def unit_vector(of: bytes) -> list[float]:
 
 
 @cache
-def _counter() -> Counter:
+def _counter() -> OwnCounter:
     """Shared by all calls of the process."""
-    return Counter()
+    return OwnCounter()

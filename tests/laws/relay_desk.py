@@ -40,6 +40,9 @@ class Words:
     async def text(self, model: str, text: str) -> int:
         return len(text.split())
 
+    def close(self) -> None:
+        pass
+
 
 @dataclass
 class Script:
