@@ -17,10 +17,11 @@ from ledger.writer import Writer
 from projections.directory import Directory
 from projections.readmodel import ReadModel
 from relay.desk import Bounds, Desk
+from relay.lean_pool import LeanUpstream
 from relay.limits import Limits
 from relay.router import Router
 from relay.tokens import Counter
-from relay.upstream import AiohttpUpstream
+from relay.upstream import AiohttpUpstream, Upstream
 
 log = logging.getLogger("veloera")
 
@@ -87,7 +88,7 @@ def start_services(environment: Environment) -> Services:
         directory=books.directory,
         vault=books.vault,
         ledger=books.writer,
-        upstream=AiohttpUpstream(connections=environment.upstream_connections),
+        upstream=upstream_of(environment),
         router=Router(random.Random()),
         limits=Limits(),
         counter=Counter(),
@@ -103,6 +104,12 @@ def stop_services(services: Services) -> None:
     services.desk.counter.close()
     services.books.close()
     services.epoch.close()
+
+
+def upstream_of(environment: Environment) -> Upstream:
+    if environment.upstream_pool == "lean":
+        return LeanUpstream(connections=environment.upstream_connections)
+    return AiohttpUpstream(connections=environment.upstream_connections)
 
 
 def bounds_of(environment: Environment) -> Bounds:

@@ -19,6 +19,7 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.run import worker_serve  # pyright: ignore[reportUnknownVariableType]
 from hypercorn.config import Config, Sockets
 
+from api import http1
 from api.app import create_app
 from api.bootstrap import FirstLogin, bootstrap, print_first_login, write_first_login_file
 from api.compose import Services, open_books, start_services
@@ -82,6 +83,8 @@ async def _run(app: object, config: Config, sockets: Sockets, services: Services
         # What still streams when the time is over is ended politely and settled.
         loop.call_later(environment.shutdown_timeout_s, services.desk.interrupt_all, "shutdown")
 
+    if environment.http1_engine == "fast":
+        http1.install(http1.Limits(keep_alive_s=KEEP_ALIVE_S))
     await worker_serve(ASGIWrapper(app), config, sockets=sockets, shutdown_trigger=told_to_stop)  # type: ignore[arg-type]
 
 
