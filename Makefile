@@ -13,7 +13,7 @@ EVERYTHING := $(VENV)/.installed-everything
 ROUNDS ?= 1000
 ARGS ?=
 
-.PHONY: help install install-runtime serve test lint check-style check-mypy check-pyright check-imports format bench \
+.PHONY: help install install-runtime serve test test-stock lint check-style check-mypy check-pyright check-imports format bench \
         crash lock clean
 
 help: ## List these commands.
@@ -30,6 +30,9 @@ serve:
 
 test: lint ## Lint, types and the whole suite. ARGS="-k hold" picks tests.
 	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+test-stock: $(EVERYTHING) ## The stories once more over hypercorn's own HTTP/1 and aiohttp's pool.
+	@HTTP1_ENGINE=hypercorn UPSTREAM_POOL=aiohttp $(BIN)/pytest -n 2 --dist loadfile tests/stories tests/golden $(ARGS)
 
 lint: $(EVERYTHING) ## Style, types (mypy and pyright) and the import order.
 	@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=target check-style check-mypy check-pyright check-imports

@@ -53,7 +53,6 @@ class Environment(BaseSettings):
     )
 
     shutdown_timeout_s: Seconds = 30
-    max_connections: int = Field(default=8192, ge=1, le=1_000_000)
     sandbox_tokens_per_s: float = Field(default=60, gt=0, le=100_000, description="the pace of the sandbox channel")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -6,6 +6,7 @@ go below its floor; a platform account only records, and no call has to lock it.
 
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 
 from domain.units import MILLS_PER_QUOTA
 
@@ -14,6 +15,9 @@ Posting = tuple[str, int]
 
 MAX_ACCOUNT_QUOTA = 9 * 10**15
 MAX_ACCOUNT_MILLS = MAX_ACCOUNT_QUOTA * MILLS_PER_QUOTA
+
+NAMES_KEPT = 65_536
+"""Names of the accounts that move most are made once: every call asks for them several times."""
 
 REVENUE = "platform:revenue"
 PROMO = "platform:promo"
@@ -33,10 +37,12 @@ class Asset(StrEnum):
     """Public ids handed out so far."""
 
 
+@lru_cache(maxsize=NAMES_KEPT)
 def available(user_id: int) -> str:
     return f"user:{user_id}:available"
 
 
+@lru_cache(maxsize=NAMES_KEPT)
 def held(user_id: int) -> str:
     return f"user:{user_id}:held"
 
@@ -66,6 +72,7 @@ def asset_of(account: str) -> Asset:
     return Asset.QUOTA
 
 
+@lru_cache(maxsize=NAMES_KEPT)
 def is_guarded(account: str) -> bool:
     """Guarded accounts have a row that is read and locked with every commit that names them."""
     return not account.startswith("platform:") and not account.endswith(":cap_spent")

@@ -49,7 +49,7 @@ class SqliteStore(SqliteReader):
     """A LedgerStore in `folder/ledger.db`. Creates the file and its tables; refuses network file systems."""
 
     def __init__(self, folder: Path, *, synchronous: str = "FULL", readers: int = 4) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         refuse_network_file_system(folder)
         self.folder = folder
         path = str(folder / "ledger.db")

@@ -28,6 +28,9 @@ QUIET = {
 }
 """Limits by client address would count every test as one guest."""
 
+ENGINES = ("HTTP1_ENGINE", "UPSTREAM_POOL")
+"""The one thing that a run may choose: which HTTP carries its calls (`make test-stock`)."""
+
 _PORTS = iter(range(20_000 + os.getpid() % 150 * 80, 32_768))
 
 
@@ -150,7 +153,7 @@ class Process:
         ]
 
     def env(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", *ENGINES) if name in os.environ}
         own = {"PORT": str(self.port), "HOST": "127.0.0.1", "DATA_DIR": str(self.data_dir), "PYTHONUNBUFFERED": "1"}
         return {**kept, **own, **QUIET, **self._extra}
 
