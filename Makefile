@@ -58,7 +58,7 @@ bench: $(EVERYTHING) ## Measure speed and memory with durable billing on, beside
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 crash: $(EVERYTHING) ## Kill the gateway and the ledger ROUNDS times under load, and count what was lost: nothing.
-	@CRASH_ROUNDS=$(ROUNDS) $(BIN)/pytest tests/crash --timeout 0 $(ARGS)
+	@$(BIN)/python -m tests.crash.run --rounds $(ROUNDS) $(ARGS)
 
 lock: $(EVERYTHING) ## Resolve both locks again; UPGRADE=1 moves every pin to its newest version.
 	@$(call compile,requirements.lock,--group build)

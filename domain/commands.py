@@ -1,7 +1,8 @@
 """What one may ask of the ledger. A command names every stream and guarded account that its decision reads.
 
-A command is atomic over all streams it names, and may be sent again: the same command gives `exists`, another one under
-the same name `exists_with_different`. Amounts are mills.
+A command is atomic over all streams it names. One that has a name (a charge, a command key, a token, a reason) may be sent
+again: the same gives `exists`, another under its name `exists_with_different`. `LimitKey` by delta and `Append` without expected
+versions have none: whoever is not sure of their outcome reads the stream before it sends them again. Amounts are mills.
 """
 
 from typing import ClassVar

@@ -69,9 +69,10 @@ def end_dead_holds(store: LedgerStore, writer: Writer, epoch: Epoch) -> int:
         for hold in holds:
             if hold.epoch not in alive:
                 alive[hold.epoch] = epoch.is_alive(hold.epoch)
-            if not alive[hold.epoch] or hold.deadline <= now:
-                result = writer.submit_blocking(expiry(hold, epoch.node, dead=not alive[hold.epoch]))
-                ended += result.status == "created"
+        over = [hold for hold in holds if not alive[hold.epoch] or hold.deadline <= now]
+        expiries = [expiry(hold, epoch.node, dead=not alive[hold.epoch]) for hold in over]
+        # A page at a time: one commit for each would hold up a start by milliseconds a hold.
+        ended += sum(result.status == "created" for result in writer.submit_all_blocking(expiries))
         after = holds[-1].charge
     return ended
 

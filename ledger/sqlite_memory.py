@@ -32,7 +32,12 @@ class Rows:
 INSERT_EVENTS = Rows(
     "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES", "(?, ?, ?, ?)"
 )
-INSERT_BALANCES = Rows("INSERT INTO balances (account, balance, floor) VALUES", "(?, ?, ?)")
+INSERT_BALANCES = Rows(
+    "INSERT INTO balances (account, balance, floor) VALUES",
+    "(?, ?, ?)",
+    # A hold of nothing for somebody unknown has left a row at 0: that is no reason never to register anybody again.
+    "ON CONFLICT (account) DO UPDATE SET balance = balances.balance + excluded.balance",
+)
 UPSERT_BALANCES = Rows(
     "INSERT INTO balances (account, balance, floor) VALUES",
     "(?, ?, ?)",

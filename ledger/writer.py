@@ -82,6 +82,15 @@ class Writer:
         self._put(_Ticket(command, None, future))
         return future.result(timeout_s)
 
+    def submit_all_blocking(self, commands: Sequence[Command], timeout_s: float | None = 60) -> list[Result]:
+        """Queue several commands from a thread, to be committed together, and wait for all of them."""
+        futures: list[Future[Result]] = []
+        for command in commands:
+            future: Future[Result] = Future()
+            self._put(_Ticket(command, None, future))
+            futures.append(future)
+        return [future.result(timeout_s) for future in futures]
+
     def close(self, timeout_s: float = 30) -> None:
         """Commit what is queued, then stop. Later commands raise LedgerClosed."""
         with self._count_lock:

@@ -68,7 +68,8 @@ class World:
             return self._register(ask)
         match ask.kind:
             case "adjust_by":
-                return commands.Adjust(command_key=f"a{ask.which}", user=self._user(ask), delta=ask.amount)
+                sign = -1 if ask.odd % 2 else 1
+                return commands.Adjust(command_key=f"a{ask.which}", user=self._user(ask), delta=sign * ask.amount)
             case "adjust_to":
                 return commands.Adjust(command_key=f"a{ask.which}", user=self._user(ask), target=ask.amount)
             case "grant":

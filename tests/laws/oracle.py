@@ -16,7 +16,6 @@ from domain.events import Fact, KeyCreated, UsernameClaimed, UsernameReleased
 
 LIMIT = 9 * 10**18
 """Mills on one account, what is held of it included."""
-COST_LIMIT = 2**63 - 1
 
 
 class Answer(NamedTuple):
@@ -116,7 +115,7 @@ def extend(oracle: Oracle, command: commands.Extend, now: int) -> Answer:
 
 
 def settle(oracle: Oracle, command: commands.Settle, now: int) -> Answer:
-    if not 0 <= command.cost <= COST_LIMIT:
+    if not 0 <= command.cost <= LIMIT:
         return Answer("invalid")
     charge = oracle.charges.get(command.charge)
     if charge is not None and charge.end == "expired":

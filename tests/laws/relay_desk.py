@@ -133,6 +133,12 @@ class House:
             got += f"<{type(error).__name__}>".encode()
         return got
 
+    async def held(self, call: Call) -> None:
+        """Wait until the call's hold is durable."""
+        async with asyncio.timeout(10):
+            while not self.facts(call):  # noqa: ASYNC110  # the ledger is another thread's: there is no event to wait for
+                await asyncio.sleep(0.001)
+
     def facts(self, call: Call) -> list[Fact]:
         return [recorded.fact for recorded in self.store.read_stream(call.id)]
 

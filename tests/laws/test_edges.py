@@ -88,8 +88,8 @@ def test_a_cost_above_the_balance_is_paid_as_far_as_that_goes_and_written_off_be
     assert dict(result.fact.postings if result.fact else ())["platform:writeoff"] == 10 - MOST_MILLS
 
 
-@pytest.mark.parametrize("mills", [INT64 + 1, 2**64, 10**30])
-def test_a_cost_that_no_posting_can_carry_is_refused(memory: Memory, mills: int) -> None:
+@pytest.mark.parametrize("mills", [MOST_MILLS + 1, INT64, INT64 + 1, 2**64, 10**30])
+def test_a_cost_that_no_account_could_hold_is_refused(memory: Memory, mills: int) -> None:
     ask(memory, commands.Grant(user=1, amount=10, why="opening"), calls.hold(1))
 
     assert ask(memory, calls.settle(mills)).status == "invalid"

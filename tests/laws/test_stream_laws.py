@@ -120,8 +120,7 @@ def test_a_client_may_leave_at_any_moment_and_the_hold_ends_once(house: House, s
         task = asyncio.ensure_future(house.carry(call))
         for _ in range(turns):
             await asyncio.sleep(0)
-        while not house.store.read_stream(call.id):
-            await asyncio.sleep(0.001)
+        await house.held(call)
         for _ in range(turns):
             await asyncio.sleep(0)
         call.interrupt("client_left")

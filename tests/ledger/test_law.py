@@ -16,6 +16,7 @@ from domain.commands import Command
 from ledger.errors import LedgerUnavailable
 from ledger.sqlite import SqliteStore
 from ledger.verify import verify
+from tests.laws import calls
 from tests.laws.asks import START_MS, Ask, ask
 from tests.laws.memory import Memory, Written
 from tests.laws.seeds import SEED
@@ -68,6 +69,19 @@ def test_commits_that_fail_and_are_tried_again_write_what_commits_that_do_not_fa
     assert found == expected
     assert written == memory.log
     assert balances == {name: guard for name, guard in memory.balances.items() if guard != EMPTY}
+
+
+def test_a_free_call_of_somebody_unknown_does_not_stand_in_the_way_of_whoever_is_registered_next(
+    store: SqliteStore,
+) -> None:
+    """Its balance of nothing is written, and then the new user's is."""
+    free = store.commit([calls.hold(0, user=1, key=1)])[0]
+
+    registered = store.commit([calls.customer(grant=500)])[0]
+
+    assert (free.status, registered.status, registered.id) == ("created", "created", 1)
+    assert store.balance("user:1:available") == Guard(500, 0)
+    assert verify(store).is_sound
 
 
 def split(batch: list[Command], draws: random.Random) -> list[list[Command]]:
