@@ -16,8 +16,10 @@ CHUNK_LINE_BYTES = 512
 IDLE_FRAMING_BYTES = 16 * 1024
 """What chunk lines may cost beyond what sending the same bytes in small chunks needs."""
 
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
-_TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|%b))?)*" % (_TOKEN, _TOKEN, _QUOTED))
+_TRAILER = re.compile(rb"%b:[\t -~\x80-\xff]*" % _TOKEN)
 
 
 class Body(Protocol):
@@ -92,8 +94,8 @@ class Chunked:
     def _hold(self, part: bytes) -> None:
         if self._wants_end and part != b"\r":
             raise _too_long()
-        if len(part) > self._longest_line():
-            raise Refused(400, "a line of the chunked body is too long")
+        if b"\n" in part or len(part) > self._longest_line():
+            raise Refused(400, "a line of the chunked body is too long or does not end with CR LF")
         self._held = part
 
     def _is_last(self, line: bytes) -> bool:

@@ -16,7 +16,9 @@ from api.http1.body import Body, Chunked, Counted
 from api.http1.deadlines import Deadlines
 from api.http1.errors import Refused
 from api.http1.exchange import Address, Exchange, scope_of
-from api.http1.head import HEAD_END, PREFACE, Head, check_unfinished, read_head
+from api.http1.head import PREFACE, Head, read_head
+from api.http1.outflow import Outflow
+from api.http1.unparsed import Unparsed
 from api.http1.worker import Worker
 
 log = logging.getLogger("veloera.http1")
@@ -36,8 +38,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_at",
-        "_blocked_bytes",
+        "_ahead",
         "_body",
         "_client",
         "_context",
@@ -47,7 +48,6 @@ class Connection(asyncio.Protocol):
         "_exchange",
         "_gained_bytes",
         "_give_back",
-        "_held",
         "_lost",
         "_paused",
         "_phase",
@@ -57,8 +57,7 @@ class Connection(asyncio.Protocol):
         "_server",
         "_transport",
         "_worker",
-        "_writers",
-        "blocked",
+        "out",
         "over",
     )
 
@@ -77,8 +76,8 @@ class Connection(asyncio.Protocol):
         self._give_back = give_back
         self._scheme, self._client, self._server = scheme, client, server
         self._context = copy_context()
-        self._held, self._at = b"", 0
-        """Bytes that were read and not parsed, and where in them the next request begins."""
+        self._ahead = Unparsed()
+        """What the client has sent of its next requests."""
         self._exchange: Exchange | None = None
         """The request that is being answered."""
         self._body: Body | None = None
@@ -86,18 +85,13 @@ class Connection(asyncio.Protocol):
         self._running: set[Exchange] = set()
         """Whose app has not returned: the present one, and earlier ones that still work in the background."""
         self._served = 0
-        self._paused = False
-        self._eof = False
-        self._ending = False
-        self._lost = False
+        self._paused = self._eof = self._ending = self._lost = False
         self._phase: Phase = "idle"
         self._gained_bytes = 0
-        self._blocked_bytes = 0
-        self._writers: list[asyncio.Future[None]] = []
-        self.blocked = False
         self.over: asyncio.Future[bool] = worker.loop.create_future()
         self._deadlines = Deadlines(worker.loop, self._expired)
         self._deadlines.read_within(worker.limits.head_s)
+        self.out = Outflow(transport, worker.loop, self._context, self._deadlines, worker.limits.write_s)
         worker.opened(self)
 
     # ---- what the transport says
@@ -105,10 +99,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._ending:
             return
-        if self._held:
-            self._held, self._at = self._held[self._at :] + data, 0
-        elif self._body is None:
-            self._held = data
+        if self._body is None:
+            self._ahead.put(data)
         else:
             self._feed(self._body, data)
         if self._exchange is None:
@@ -120,6 +112,7 @@ class Connection(asyncio.Protocol):
         """The client has ended its side: the app is told at once, and its answer is still written."""
         self._eof = True
         if self._ending:
+            self._close()
             return False
         if self._exchange is None:
             self._next()
@@ -130,22 +123,24 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = self._ending = True
-        self._held, self._body = b"", None
+        self._ahead.take_all()
+        self._body = None
         self._deadlines.cancel()
+        self.out.lose()
         self._worker.closed(self)
         for exchange in self._running:
             exchange.disconnect()
-        self._unblock()
         self._maybe_over()
 
     def pause_writing(self) -> None:
-        self.blocked = True
-        self._watch_writing()
+        self.out.block()
 
     def resume_writing(self) -> None:
-        self._unblock()
         self._deadlines.write_at = inf
-        if self._exchange is None and not self._ending:
+        self.out.unblock()
+        if self._ending:
+            self._watch_the_rest()
+        elif self._exchange is None:
             self._next()
 
     # ---- what the exchange says
@@ -153,17 +148,7 @@ class Connection(asyncio.Protocol):
     @property
     def ends(self) -> bool:
         last = self._served + 1 >= self._worker.config.keep_alive_max_requests
-        return last or self._worker.draining or (self._eof and not self._held)
-
-    def write(self, data: bytes) -> None:
-        if not self._ending:
-            self._transport.write(data)
-
-    async def writable(self) -> None:
-        while self.blocked:
-            writer = self._worker.loop.create_future()
-            self._writers.append(writer)
-            await writer
+        return last or self._worker.draining or (self._eof and not self._ahead)
 
     def body_taken(self) -> None:
         if self._paused:
@@ -190,7 +175,7 @@ class Connection(asyncio.Protocol):
         if exchange is self._exchange:
             self._exchange = None
             if not exchange.begun:
-                self.write(refusal(500, "", self._worker.dated()))
+                self.out.write(refusal(500, "", self._worker.dated()))
             self._end()
         self._maybe_over()
 
@@ -198,7 +183,7 @@ class Connection(asyncio.Protocol):
 
     def drain(self) -> None:
         """End once the present request is answered; a head that is under way has a little time left."""
-        if self._exchange is None and not self._held:
+        if self._exchange is None and not self._ahead:
             self._end()
         elif self._phase == "head":
             within_s = min(self._worker.limits.drain_head_s, self._deadlines.read_at - self._worker.loop.time())
@@ -206,7 +191,7 @@ class Connection(asyncio.Protocol):
 
     async def cancel(self) -> None:
         """Cut the connection and cancel its apps; returns when they have returned."""
-        tasks = [exchange.task for exchange in self._running if exchange.task is not None]
+        tasks = self._tasks()
         self._transport.abort()
         for task in tasks:
             task.cancel()
@@ -215,28 +200,30 @@ class Connection(asyncio.Protocol):
 
     async def quiet(self) -> None:
         """Until every app has returned."""
-        while tasks := [exchange.task for exchange in self._running if exchange.task is not None]:
+        while tasks := self._tasks():
             await asyncio.wait(tasks)
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [exchange.task for exchange in self._running if exchange.task is not None and not exchange.task.done()]
 
     # ---- reading
 
     def _next(self) -> None:
         """Begin with the next request, if its head is there and the client takes answers."""
-        if self.blocked or self._ending:
+        if self._ending:
             return
-        held, at = self._held, self._at
-        end = held.find(HEAD_END, at)
-        if end < 0:
+        if self.out.blocked:
+            self._balance()
+            return
+        raw = self._ahead.take_head()
+        if raw is None:
             self._wait_for_head()
             return
-        end += len(HEAD_END)
-        raw = held[at:end]
-        self._held, self._at = (held, end) if end < len(held) else (b"", 0)
+        if raw == PREFACE and not self._served:
+            self._return(raw)
+            return
         try:
-            if raw == PREFACE and not self._served:
-                self._return(raw)
-                return
-            head = read_head(raw, self._worker.limits)
+            head = self._worker.known(read_head(raw, self._worker.limits))
         except Refused as refused:
             self._refuse(refused)
             return
@@ -246,23 +233,27 @@ class Connection(asyncio.Protocol):
             self._begin(head)
 
     def _wait_for_head(self) -> None:
-        held, limits = self._held[self._at :], self._worker.limits
-        self._held, self._at = held, 0
-        if self._eof or (not held and self._worker.draining):
+        if self._eof or (not self._ahead and self._worker.draining):
             self._end()
             return
-        if held:
-            try:
-                check_unfinished(held, limits)
-            except Refused as refused:
-                self._refuse(refused)
-                return
-            if self._phase != "head":
-                self._phase = "head"
-                self._deadlines.read_within(limits.head_s)
-        elif self._served:
+        if not self._ahead:
+            self._wait_idle()
+            return
+        try:
+            self._ahead.check(self._worker.limits)
+        except Refused as refused:
+            self._refuse(refused)
+            return
+        if self._phase != "head":
+            self._phase = "head"
+            if self._served:
+                self._deadlines.read_within(self._worker.head_s)
+        self._balance()
+
+    def _wait_idle(self) -> None:
+        if self._served:
             self._phase = "idle"
-            self._deadlines.read_within(limits.keep_alive_s)
+            self._deadlines.read_within(self._worker.limits.keep_alive_s)
         self._balance()
 
     def _begin(self, head: Head) -> None:
@@ -274,8 +265,7 @@ class Connection(asyncio.Protocol):
         if length != 0:
             self._body = body = Chunked(worker.limits) if length is None else Counted(length)
             self._gained_bytes = worker.limits.body_step_bytes
-            data, self._held, self._at = self._held[self._at :], b"", 0
-            self._feed(body, data)
+            self._feed(body, self._ahead.take_all())
             if self._ending:
                 self._exchange = None
                 return
@@ -296,7 +286,8 @@ class Connection(asyncio.Protocol):
         if piece:
             exchange.put(piece)
         if rest is not None:
-            self._body, self._held, self._at = None, rest, 0
+            self._body = None
+            self._ahead.put(rest)
             self._deadlines.read_at = inf
             exchange.end_body()
         elif not exchange.wants_continue:
@@ -308,10 +299,11 @@ class Connection(asyncio.Protocol):
     def _balance(self) -> None:
         """Read the socket exactly while there is room for what comes."""
         limits, exchange = self._worker.limits, self._exchange
-        full = len(self._held) - self._at > limits.pipelined_bytes or (
-            exchange is not None and exchange.queued_bytes > limits.queued_body_bytes
-        )
-        if full is self._paused or self._eof or self._transport.is_closing():
+        if exchange is None:
+            full = self.out.blocked
+        else:
+            full = exchange.queued_bytes > limits.queued_body_bytes or len(self._ahead) > limits.pipelined_bytes
+        if full is self._paused or self._eof or self._ending:
             return
         self._paused = full
         if full:
@@ -328,7 +320,7 @@ class Connection(asyncio.Protocol):
         log.debug("http1_refused status=%d reason=%r client=%s", refused.status, refused.reason, self._client)
         exchange = self._exchange
         if exchange is None or not exchange.begun:
-            self.write(refusal(refused.status, refused.reason, self._worker.dated()))
+            self.out.write(refusal(refused.status, refused.reason, self._worker.dated()))
         if exchange is not None:
             exchange.disconnect()
         self._end(unread=True)
@@ -341,16 +333,22 @@ class Connection(asyncio.Protocol):
         """
         if self._ending:
             return
-        unread = unread or self._body is not None or bool(self._held)
+        self.out.close()
+        unread = unread or self._body is not None or bool(self._ahead)
         self._ending = True
-        self._held, self._body = b"", None
+        self._ahead.take_all()
+        self._body = None
         transport = self._transport
         if transport.is_closing():
             return
         if not unread or self._eof or not transport.can_write_eof():
             self._close()
             return
-        transport.write_eof()
+        try:
+            transport.write_eof()
+        except OSError:  # the client has reset the connection, and the loop does not know it yet
+            transport.abort()
+            return
         if self._paused:
             transport.resume_reading()
         self._phase = "linger"
@@ -359,46 +357,36 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         self._deadlines.read_at = inf
         self._transport.close()
+        self._watch_the_rest()
+
+    def _watch_the_rest(self) -> None:
         if self._transport.get_write_buffer_size():
-            self._watch_writing()
+            self.out.watch()
 
     def _return(self, raw: bytes) -> None:
         """To hypercorn: what this class does not speak."""
-        held = raw + self._held[self._at :]
+        if self._eof or self.over.done():
+            self._end()
+            return
         self._ending = True
-        self._held = b""
         self._deadlines.cancel()
         self._worker.closed(self)
         if self._paused:
             self._transport.resume_reading()
-        self._give_back(held, self.blocked)
+        self._give_back(raw + self._ahead.take_all(), self.out.blocked)
         self.over.set_result(True)
 
     def _maybe_over(self) -> None:
         if self._lost and not self._running and not self.over.done():
             self.over.set_result(False)
 
-    def _unblock(self) -> None:
-        self.blocked = False
-        for writer in self._writers:
-            if not writer.done():
-                writer.set_result(None)
-        self._writers.clear()
-
     # ---- waiting
 
-    def _watch_writing(self) -> None:
-        self._blocked_bytes = self._transport.get_write_buffer_size()
-        self._deadlines.write_within(self._worker.limits.write_s)
-
     def _expired(self, reading: bool, writing: bool) -> None:
-        if writing:
-            if self._transport.get_write_buffer_size() < self._blocked_bytes:
-                self._watch_writing()
-            else:
-                log.debug("http1_cut reason=%r client=%s", "nothing was taken", self._client)
-                self._transport.abort()
-                return
+        if writing and not self.out.advances():
+            log.debug("http1_cut reason=%r client=%s", "nothing was taken", self._client)
+            self._transport.abort()
+            return
         if not reading:
             return
         if self._phase == "linger":

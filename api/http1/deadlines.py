@@ -33,6 +33,8 @@ class Deadlines:
             self._set(at)
 
     def cancel(self) -> None:
+        """Wait for nothing any more, for good; the connection is not held any longer."""
+        self._expired = _nothing
         self.read_at = self.write_at = self._rings_at = inf
         if self._handle is not None:
             self._handle.cancel()
@@ -57,3 +59,7 @@ class Deadlines:
         due = min(self.read_at, self.write_at)
         if due < self._rings_at:
             self._set(due)
+
+
+def _nothing(reading: bool, writing: bool) -> None:
+    """What a cancelled pair of deadlines calls."""

@@ -16,10 +16,8 @@ from api.asgi import Message, Scope
 from api.http1.answer import CONTINUE, LAST_CHUNK, AnswerHead, answer_head
 from api.http1.errors import AnswerTooLong, AnswerTooShort
 from api.http1.head import Head
+from api.http1.outflow import TOGETHER_BYTES, Outflow
 from api.http1.worker import Worker
-
-BIG_BODY_BYTES = 64 * 1024
-"""From this size on a body is written by itself: a second system call costs less than a copy."""
 
 Address = tuple[str, int] | None
 
@@ -27,20 +25,14 @@ Address = tuple[str, int] | None
 class Wire(Protocol):
     """What an exchange needs of its connection."""
 
-    blocked: bool
-    """The client does not take what waits for it; `send` waits too."""
+    @property
+    def out(self) -> Outflow:
+        """The way to the client."""
+        ...
 
     @property
     def ends(self) -> bool:
         """No request can follow this one."""
-        ...
-
-    def write(self, data: bytes) -> None:
-        """Hand bytes to the socket; nothing once the client is gone."""
-        ...
-
-    async def writable(self) -> None:
-        """Until the client takes bytes again, or is gone."""
         ...
 
     def body_taken(self) -> None:
@@ -71,6 +63,7 @@ class Exchange:
         "_gone",
         "_head",
         "_left",
+        "_out",
         "_start",
         "_state",
         "_waiters",
@@ -85,6 +78,7 @@ class Exchange:
 
     def __init__(self, wire: Wire, worker: Worker, head: Head, scope: Scope) -> None:
         self._wire = wire
+        self._out = wire.out
         self._worker = worker
         self._head = head
         self.scope = scope
@@ -149,7 +143,7 @@ class Exchange:
         """What has come of the body, whole where it is; then `http.disconnect`, once the client leaves or is answered."""
         if self.wants_continue and not self.begun:
             self.wants_continue = False
-            self._wire.write(CONTINUE)
+            self._out.write(CONTINUE)
             self._wire.body_taken()
         while True:
             if self.complete:
@@ -168,8 +162,8 @@ class Exchange:
         kind, state = message["type"], self._state
         if kind == "http.response.body" and state is ASGIHTTPState.RESPONSE:
             self._send_body(message)
-            if self._wire.blocked:
-                await self._wire.writable()
+            if self._out.blocked:
+                await self._out.writable()
             elif self._gone:
                 await asyncio.sleep(0)
             if self._state is ASGIHTTPState.CLOSED:
@@ -206,19 +200,21 @@ class Exchange:
         else:
             data = self._counted(body, more=more)
         if not self.begun:
-            self._begin(answer, data)
-        elif data:
-            self._wire.write(data)
-        if not more:
-            self._state = ASGIHTTPState.CLOSED
+            data = self._begun(answer, data)
+        if more:
+            if data:
+                self._out.write_soon(data)
+            return
+        self._out.write(data)
+        self._state = ASGIHTTPState.CLOSED
 
-    def _begin(self, answer: AnswerHead, data: bytes) -> None:
+    def _begun(self, answer: AnswerHead, data: bytes) -> bytes:
+        """What the answer begins with: its head and the first of its body."""
         self.begun = True
-        if len(data) < BIG_BODY_BYTES:
-            self._wire.write(answer.data + data)
-        else:
-            self._wire.write(answer.data)
-            self._wire.write(data)
+        if len(data) < TOGETHER_BYTES:
+            return answer.data + data
+        self._out.write_soon(answer.data)
+        return data
 
     def _counted(self, body: bytes, *, more: bool) -> bytes:
         """The body, as long as it was promised. Raises AnswerTooLong, AnswerTooShort."""
@@ -228,10 +224,7 @@ class Exchange:
         answer, left = self._answer, self._left
         assert answer is not None, "as in _send_body"
         promised = body[:left] if left < 0 else body
-        if not self.begun:
-            self._begin(answer, promised)
-        else:
-            self._wire.write(promised)
+        self._out.write(promised if self.begun else self._begun(answer, promised))
         self._wire.broken()
         stated = f"expected {answer.length} bytes as content-length says"
         raise AnswerTooLong(f"{stated}, got {-left} more") if left < 0 else AnswerTooShort(f"{stated}, got {left} less")

@@ -21,21 +21,11 @@ HEAD_END = b"\r\n\r\n"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\n"
 """What an HTTP/2 client with prior knowledge sends first. Source: RFC 9113, 3.4."""
 
-_LISTENED = frozenset(
-    (
-        b"host",
-        b"content-length",
-        b"transfer-encoding",
-        b"connection",
-        b"upgrade",
-        b"expect",
-    )  # what decides about the connection
-)
+_LISTENED = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"))
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=%]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _TARGET_URI = re.compile(rb"[A-Za-z][A-Za-z0-9+\-.]*://([^/?#]*)")
-_BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
@@ -95,7 +85,7 @@ def read_head(raw: bytes, limits: Limits) -> Head:
     if line != b"%b %b HTTP/%b" % (method, fields.target, version) or version not in (b"1.1", b"1.0"):
         raise _bad_line(line)
     if method == b"CONNECT":
-        raise Refused(501, "this is no proxy: CONNECT is not taken")
+        raise Refused(501, "CONNECT is not taken, this is no proxy")
     return _meaning(method.decode("ascii"), fields, version.decode("ascii"))
 
 
@@ -107,13 +97,13 @@ def check_size(raw: bytes, limits: Limits) -> None:
         raise Refused(431, f"the head is larger than {limits.head_bytes} bytes")
 
 
-def check_unfinished(raw: bytes, limits: Limits) -> None:
-    """Refuse the beginning of a head that cannot become one. Raises Refused."""
+def check_unfinished(raw: bytes, limits: Limits, *, checked: int) -> None:
+    """Refuse the beginning of a head that cannot become one; its first `checked` bytes were looked at. Raises Refused."""
     check_size(raw, limits)
-    if _BARE_LF.search(raw):
+    if raw.count(b"\n", checked) != raw.count(b"\r\n", max(0, checked - 1)):
         raise Refused(400, "a line of the head does not end with CR LF")
-    if not 0x41 <= raw[0] <= 0x5A and not _TOKEN.match(raw):
-        raise Refused(400, "a request begins with its method")
+    if not checked and not _TOKEN.match(raw):
+        raise Refused(400, "a request begins with its method, in capitals")
 
 
 def _check_lines(raw: bytes, limits: Limits) -> None:
@@ -127,9 +117,10 @@ def _check_lines(raw: bytes, limits: Limits) -> None:
 
 
 def _unknown_method(line: bytes) -> Refused:
-    method = line.partition(b" ")[0]
-    known_shape = _TOKEN.fullmatch(method) and method.isupper()
-    return Refused(501, "the method is not known") if known_shape else Refused(400, "the method is not a token")
+    method, space, _ = line.partition(b" ")
+    if space and _TOKEN.fullmatch(method) and method.isupper():
+        return Refused(501, "the method is not known")
+    return Refused(400, "a request begins with its method, in capitals")
 
 
 def _bad_line(line: bytes) -> Refused:

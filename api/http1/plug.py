@@ -40,13 +40,13 @@ class EngineServer(TCPServer):
             self.writer.close()
             return
         try:
-            given_back = await connection.over
+            if await connection.over:
+                await super().run()
+                await connection.quiet()
         except asyncio.CancelledError:
+            # hypercorn's time for draining is over. The task ends as it was asked to: asyncio's streams would log a cancelled one
+            # as a failure, with a stack for every connection.
             await connection.cancel()
-            raise
-        if given_back:
-            await super().run()
-            await connection.quiet()
 
     def _take_over(self, scheme: str) -> Connection:
         """Put our protocol where the stream's was. Raises OSError when the client is gone already."""
@@ -69,6 +69,8 @@ class EngineServer(TCPServer):
             connection.data_received(data)
         if ended and not connection.eof_received():
             transport.close()
+        if self.worker.draining:
+            connection.drain()
         return connection
 
 

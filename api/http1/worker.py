@@ -9,6 +9,8 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 
 from api.asgi import Receive, Scope, Send
+from api.http1.errors import Refused
+from api.http1.head import Head
 from api.http1.limits import Limits
 
 App = Callable[[Scope, Receive, Send, Callable[..., Any], Callable[..., Any]], Awaitable[None]]
@@ -51,6 +53,18 @@ class Worker:
     @property
     def draining(self) -> bool:
         return self.context.terminated.is_set()
+
+    @property
+    def head_s(self) -> float:
+        """How long a head may take that begins now."""
+        return self.limits.drain_head_s if self.draining else self.limits.head_s
+
+    def known(self, head: Head) -> Head:
+        """The head, if it is for a host that the configuration names, where it names any. Raises Refused."""
+        names = self.config.server_names
+        if names and head.host.decode("latin-1") not in names:
+            raise Refused(404, "this host is not served here")
+        return head
 
     def opened(self, connection: Draining) -> None:
         """Count it among those that are told when the worker stops."""
