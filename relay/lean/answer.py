@@ -88,8 +88,8 @@ class LeanAnswer:
     """A provider's answer, its head read. One reader at a time."""
 
     __slots__ = (
-        *("_decoder", "_error", "_link", "_paused", "_waiter", "_wanted", "bound", "buffered", "chunks"),
-        *("ended", "headers", "length", "status"),
+        *("_decoder", "_error", "_link", "_waiter", "_wanted", "bound", "buffered", "chunks"),
+        *("ended", "headers", "is_paused", "length", "status"),
     )
 
     def __init__(self, link: Link) -> None:
@@ -107,7 +107,7 @@ class LeanAnswer:
         self._error: Failure | None = None
         self._link = link
         self._decoder: Decoder | None = None
-        self._paused = False
+        self.is_paused = False
         self._wanted = _HEAD
         self._waiter: asyncio.Future[None] | None = None
 
@@ -140,7 +140,17 @@ class LeanAnswer:
         if self._decoder is not None:
             return await self._read_some_decoded(self._decoder)
         if not self.buffered and not self.ended:
-            await self._wait(_SOME)
+            # `_wait`, spelled out: every event of every stream comes by here.
+            assert self._waiter is None, "an answer has one reader at a time"
+            self._wanted = _SOME
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            except BaseException:
+                self.close()
+                raise
+            finally:
+                self._waiter = None
         if self.buffered:
             return self._taken()
         if self._error is not None:
@@ -171,7 +181,7 @@ class LeanAnswer:
             self.fail(_too_large(self.bound))
             self._link.discard()
         else:
-            self._paused = True
+            self.is_paused = True
             self._link.pause()
 
     def wake(self) -> None:
@@ -199,14 +209,14 @@ class LeanAnswer:
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
         self.buffered = 0
-        if self._paused:
+        if self.is_paused:
             self._resume()
         return data
 
     def _resume(self) -> None:
-        if self._paused and not self.ended:
+        if self.is_paused and not self.ended:
             self._link.resume()
-        self._paused = False
+        self.is_paused = False
 
     async def _read_decoded(self, decoder: Decoder, limit_bytes: int) -> bytes:
         pieces: list[bytes] = []

@@ -6,13 +6,15 @@ ends the body, how long a head may grow, and whether anything was said that nobo
 
 import asyncio
 import select
-from typing import Protocol
+import ssl
+from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from relay.errors import UpstreamCut, UpstreamUnreachable
 from relay.lean.answer import Failure, Headers, LeanAnswer
 from relay.lean.decoding import CODINGS, Decoder
+from relay.lean.seats import Site
 from relay.upstream import MAX_HEADER_BYTES, Sending
 
 MAX_HEADERS = 100
@@ -20,6 +22,8 @@ MAX_QUIET_BYTES = 2 * MAX_HEADER_BYTES
 """What may come without any of it being body: a head with its punctuation, chunk sizes, trailers."""
 MAX_INTERIMS = 8
 """Answers 1xx before the one that counts."""
+FIRST_BYTE = ord("H")
+"""The parser forgives line ends before an answer, and knows other protocols too."""
 DIES_AT_ONCE_S = 2.0
 """An idle connection that the provider had closed says so within a round trip. One that breaks later may have been at work."""
 
@@ -31,8 +35,6 @@ class Stale(UpstreamCut):
 class Keeper(Protocol):
     """Who owns connections."""
 
-    def opened(self, connection: "Connection") -> None: ...
-
     def freed(self, connection: "Connection") -> None:
         """It may carry another request."""
         ...
@@ -41,21 +43,24 @@ class Keeper(Protocol):
         """It carries no other request. May be told twice."""
         ...
 
-    def lost(self, connection: "Connection") -> None: ...
+    def lost(self, connection: "Connection") -> None:
+        """Its transport is gone."""
+        ...
 
 
 class Connection(asyncio.Protocol):
     __slots__ = (
         *("_answer", "_asked_at", "_bodiless", "_ended", "_fields", "_heard", "_interims", "_keep", "_keeper", "_loop"),
         *("_parser", "_poll", "_quiet", "_sending", "_transport", "_unsent", "_until_close"),
-        *("idle_since", "is_idle", "is_seated", "served"),
+        *("idle_since", "is_idle", "is_seated", "served", "site"),
     )
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Keeper, site: Site) -> None:
+        self.site = site
         self.served = 0
         """Requests that it has carried."""
         self.is_seated = False
-        """Its owner's mark: it is counted."""
+        """It has a seat at its site."""
         self.is_idle = False
         self.idle_since = 0.0
         self._keeper = keeper
@@ -72,9 +77,13 @@ class Connection(asyncio.Protocol):
         self._fields: list[tuple[bytes, bytes]] = []
 
     @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
     def is_usable(self) -> bool:
-        """Open, and nothing has come that nobody asked for: neither bytes nor an end."""
-        return self._transport is not None and not self._transport.is_closing() and not self._poll.poll(0)
+        """Open, and nothing waits in the kernel that nobody asked for: neither bytes nor an end."""
+        return self.is_open and not self._poll.poll(0)
 
     def ask(self, message: bytes, sending: Sending, *, bodiless: bool = False) -> LeanAnswer:
         """Send a request. `bodiless`: its answer has no body whatever its head says, as to HEAD."""
@@ -91,6 +100,10 @@ class Connection(asyncio.Protocol):
         if not self._unsent:
             sending.whole = True
         return answer
+
+    def free(self) -> None:
+        """It was not used after all."""
+        self._keeper.freed(self)
 
     def pause(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -110,12 +123,11 @@ class Connection(asyncio.Protocol):
         self._keeper.vacated(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport), "a stream was asked for"
-        self._transport = transport
+        # uvloop's transports behave like asyncio's without descending from them.
+        self._transport = stream = cast("asyncio.Transport", transport)
         # A byte that is not in the kernel's hands yet is not sent: `Sending.whole` depends on it.
-        transport.set_write_buffer_limits(high=1, low=0)
-        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        self._keeper.opened(self)
+        stream.set_write_buffer_limits(high=1, low=0)
+        self._poll.register(stream.get_extra_info("socket").fileno(), select.POLLIN)
 
     def pause_writing(self) -> None:
         self._unsent = True
@@ -130,7 +142,11 @@ class Connection(asyncio.Protocol):
         if answer is None:
             self.discard()
             return
-        self._heard = True
+        if not self._heard:
+            self._heard = True
+            if data[0] != FIRST_BYTE:
+                self._broke("it does not begin as HTTP does")
+                return
         before = answer.buffered
         try:
             self._parser.feed_data(data)
@@ -155,8 +171,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         answer = self._answer
-        if answer is not None and self._until_close:
-            self._keep = False
+        if answer is not None and self._until_close and self._ended_on_purpose():
             self._finish(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -223,10 +238,23 @@ class Connection(asyncio.Protocol):
         elif coding is None:
             self._until_close = True
 
+    def _ended_on_purpose(self) -> bool:
+        """Anybody on the way can end TCP; only the provider can end TLS (RFC 9112, section 9.8)."""
+        assert self._transport is not None, "it ends once"
+        tls = cast("ssl.SSLObject | None", self._transport.get_extra_info("ssl_object"))
+        try:
+            return tls is None or not tls.read(1)
+        except ssl.SSLZeroReturnError:
+            return True
+        except ssl.SSLError:
+            return False
+
     def _finish(self, answer: LeanAnswer) -> None:
         """The answer is whole; the reader has its own copy of what was not read yet."""
         self._answer = None
         answer.ended = True
+        if answer.is_paused:
+            self.resume()
         if self._keep and not self._unsent:
             self._keeper.freed(self)
         else:

@@ -7,7 +7,6 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from functools import cached_property
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -25,7 +24,7 @@ Permit = Callable[[str], bool]
 """Whether a numeric address may be connected to."""
 
 
-def anywhere(address: str) -> bool:  # noqa: ARG001 - what it is asked does not matter
+def anywhere(address: str) -> bool:
     return True
 
 
@@ -35,25 +34,22 @@ class Dialer:
     def __init__(self, *, extra_roots: Path | None = None, permit: Permit = anywhere) -> None:
         self._extra_roots = extra_roots
         self._permit = permit
-
-    @cached_property
-    def _trust(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        if self._extra_roots is not None:
-            context.load_verify_locations(cafile=self._extra_roots)
-        context.set_alpn_protocols(["http/1.1"])
-        return context
+        self._trust: asyncio.Future[ssl.SSLContext] | None = None
 
     async def dial(self, origin: Origin, connection: Connection) -> None:
         """Connect `connection`. Raises UpstreamUnreachable."""
         try:
+            trust = await self._trusted() if origin.tls else None
             reached = await self._reach(origin)
-            await self._join(origin, reached, connection)
+            await asyncio.get_running_loop().create_connection(
+                lambda: connection,
+                sock=reached,
+                ssl=trust,
+                server_hostname=origin.host if trust else None,
+                ssl_shutdown_timeout=TLS_GOODBYE_S if trust else None,
+            )
         except (OSError, UnicodeError) as error:
             raise UpstreamUnreachable(f"no connection to the provider: {type(error).__name__}") from error
-        except BaseException:
-            connection.discard()
-            raise
 
     async def _reach(self, origin: Origin) -> socket.socket:
         loop = asyncio.get_running_loop()
@@ -66,14 +62,19 @@ class Dialer:
             permitted, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S, interleave=1, loop=loop
         )
 
-    async def _join(self, origin: Origin, reached: socket.socket, connection: Connection) -> None:
-        await asyncio.get_running_loop().create_connection(
-            lambda: connection,
-            sock=reached,
-            ssl=self._trust if origin.tls else None,
-            server_hostname=origin.host if origin.tls else None,
-            ssl_shutdown_timeout=TLS_GOODBYE_S if origin.tls else None,
-        )
+    async def _trusted(self) -> ssl.SSLContext:
+        """Made once and off the loop: reading the system's roots takes some 40 ms. Whoever waits may leave."""
+        if self._trust is None:
+            self._trust = asyncio.ensure_future(asyncio.to_thread(_context, self._extra_roots))
+        return await asyncio.shield(self._trust)
+
+
+def _context(extra_roots: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if extra_roots is not None:
+        context.load_verify_locations(cafile=extra_roots)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _is_numeric(host: str) -> bool:

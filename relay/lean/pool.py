@@ -1,42 +1,23 @@
-"""Who gets which connection. The caps hold at every moment, and whoever waits is served in the order of arrival.
-
-A *seat* is the right to one connection of an origin: taken before it is dialled, kept while it lives, handed on with it.
-"""
+"""The pool: a call takes a connection that is idle, one that becomes free, or dials its own; nothing else ever owns it."""
 
 import asyncio
-from collections import OrderedDict
-from itertools import count
 from typing import NamedTuple
 
 from relay.errors import UpstreamUnreachable
 from relay.lean.answer import LeanAnswer
 from relay.lean.connection import Connection, Stale
 from relay.lean.dial import Dialer
+from relay.lean.seats import Seats, Site
 from relay.lean.wire import Origin, place
 from relay.upstream import Sending
 
 IDLE_S = 30.0
 MAX_REUSE = 1000
 """Requests on one connection: an origin whose addresses change is seen to have changed."""
-MAX_WAITING = 4096
 MAX_TARGETS = 1024
 CLOSING_S = 5.0
 
-Waiter = asyncio.Future[Connection | None]
-
-
-class Site:
-    """One origin: its connections, and who waits for one."""
-
-    __slots__ = ("idle", "origin", "seats", "waiting")
-
-    def __init__(self, origin: Origin) -> None:
-        self.origin = origin
-        self.idle: list[Connection] = []
-        """The one used last is at the end, and is taken first."""
-        self.seats = 0
-        self.waiting: OrderedDict[Waiter, int] = OrderedDict()
-        """Each with its number in the order of arrival. It is given a connection, or None: a seat to dial for."""
+CLOSED = "the pool of connections is closed"
 
 
 class Target(NamedTuple):
@@ -47,29 +28,15 @@ class Target(NamedTuple):
 
 
 class Pool:
-    """Connections to many origins: at most `connections` in all, `per_origin` to one (0: no cap of its own)."""
+    """Connections to many origins, within `seats`. Idle ones are closed after `idle_s`."""
 
-    def __init__(
-        self,
-        dialer: Dialer,
-        *,
-        connections: int,
-        per_origin: int = 0,
-        max_waiting: int = MAX_WAITING,
-        idle_s: float = IDLE_S,
-    ) -> None:
-        assert connections > 0, "a pool without connections serves nobody"
-        self.targets: dict[str, Target] = {}
+    def __init__(self, dialer: Dialer, seats: Seats, *, idle_s: float = IDLE_S) -> None:
+        self.seats = seats
         self._dialer = dialer
-        self._connections = connections
-        self._per_origin = per_origin or connections
-        self._max_waiting = max_waiting
         self._idle_s = idle_s
+        self._targets: dict[str, Target] = {}
         self._sites: dict[Origin, Site] = {}
-        self._with_waiters: dict[Site, None] = {}
-        self._seats = 0
         self._alive: set[Connection] = set()
-        self._arrivals = count(1)
         self._sweeper: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Event | None = None
         self._closed = False
@@ -82,27 +49,9 @@ class Pool:
     def idle_connections(self) -> int:
         return sum(len(site.idle) for site in self._sites.values())
 
-    @property
-    def waiting(self) -> int:
-        return sum(len(site.waiting) for site in self._with_waiters)
-
-    @property
-    def seats(self) -> int:
-        """Connections that are open or being opened."""
-        return self._seats
-
     def target(self, url: str) -> Target:
-        """Where a URL is served. Raises UpstreamUnreachable."""
-        found = self.targets.get(url)
-        if found is not None:
-            return found
-        where = place(url)
-        if len(self.targets) >= MAX_TARGETS:
-            self.targets.clear()
-            self._sites = {origin: site for origin, site in self._sites.items() if site.seats or site.waiting}
-        site = self._sites.setdefault(where.origin, Site(where.origin))
-        target = self.targets[url] = Target(site, where.rest)
-        return target
+        """Where a URL is served. Raises UpstreamUnreachable for what is no URL that can be called."""
+        return self._targets.get(url) or self._look_up(url)
 
     async def exchange(self, site: Site, message: bytes, sending: Sending, *, bodiless: bool = False) -> LeanAnswer:
         """Send a request and read its answer's head. Raises UpstreamUnreachable, UpstreamCut.
@@ -121,17 +70,12 @@ class Pool:
         return answer
 
     async def close(self) -> None:
-        """Close every connection; who waits or comes is told that the pool is closed."""
+        """Close every connection, whatever it carries. Who waits or comes is refused."""
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
-        for site in self._sites.values():
-            for waiter in site.waiting:
-                if not waiter.done():
-                    waiter.set_exception(_closed())
-            site.waiting.clear()
-        self._with_waiters.clear()
+        self.seats.refuse_all(CLOSED)
         for connection in tuple(self._alive):
             connection.discard()
         if self._alive:
@@ -139,24 +83,21 @@ class Pool:
             async with asyncio.timeout(CLOSING_S):
                 await self._emptied.wait()
 
-    def opened(self, connection: Connection) -> None:
-        self._alive.add(connection)
-
     def lost(self, connection: Connection) -> None:
         self._alive.discard(connection)
         if self._emptied is not None and not self._alive:
             self._emptied.set()
 
     def freed(self, connection: Connection) -> None:
-        """A connection may carry another request: the one that has waited longest, if it may use its seat."""
-        if self._closed or connection.served >= MAX_REUSE:
+        """It goes to whoever has waited longest; its seat alone, if that is for another site."""
+        site = connection.site
+        if self._closed or connection.served >= MAX_REUSE or not connection.is_seated:
             connection.discard()
             return
-        site = connection.site
-        if self._with_waiters:
-            longest = self._longest(site)
+        if self.seats.sites_waited_for:
+            longest = self.seats.longest(site)
             if longest is site:
-                self._pop(site).set_result(connection)
+                self.seats.hand(site, connection)
                 return
             if longest is not None:
                 connection.discard()
@@ -164,13 +105,23 @@ class Pool:
         self._rest(connection)
 
     def vacated(self, connection: Connection) -> None:
-        site = connection.site
         if connection.is_idle:
             connection.is_idle = False
-            site.idle.remove(connection)
+            connection.site.idle.remove(connection)
         if connection.is_seated:
             connection.is_seated = False
-            self._vacate(site)
+            self.seats.give_back(connection.site)
+
+    def _look_up(self, url: str) -> Target:
+        where = place(url)
+        if len(self._targets) >= MAX_TARGETS:
+            self._targets.clear()
+            self._sites = {origin: site for origin, site in self._sites.items() if site.seats or site.waiting}
+        site = self._sites.get(where.origin)
+        if site is None:
+            site = self._sites[where.origin] = Site(where.origin)
+        target = self._targets[url] = Target(site, where.rest)
+        return target
 
     def _take_idle(self, site: Site) -> Connection | None:
         while site.idle:
@@ -182,17 +133,64 @@ class Pool:
         return None
 
     async def _acquire(self, site: Site, *, fresh: bool = False) -> Connection:
-        """A connection that is nobody else's, or a new one. `fresh`: a new one, and ahead of all who wait."""
-        if self._closed:
-            raise _closed()
-        while not self._seat(site):
-            connection = await self._wait(site, first=fresh)
+        """A connection that was handed on, or a new one. `fresh`: a new one, and before all who wait."""
+        while not self._closed:
+            if self._take_seat(site):
+                return await self._dial(site)
+            connection = await self.seats.wait(site, first=fresh)
             if connection is None:
-                break
+                return await self._dial(site)
             if connection.is_usable and not fresh:
                 return connection
-            connection.is_seated = False
+            if connection.is_seated:
+                connection.is_seated = False
+                connection.discard()
+                return await self._dial(site)
+        raise UpstreamUnreachable(CLOSED)
+
+    def _take_seat(self, site: Site) -> bool:
+        """A seat, if need be that of a connection that is idle elsewhere."""
+        if self.seats.take(site):
+            return True
+        if self.seats.may_have_another(site):
+            resting = [other.idle[0] for other in self._sites.values() if other.idle]
+        else:
+            resting = site.idle[:1]
+        if not resting:
+            return False
+        min(resting, key=lambda connection: connection.idle_since).discard()
+        return self.seats.take(site)
+
+    async def _dial(self, site: Site) -> Connection:
+        """Use a seat that was taken. It is given back when nothing comes of it."""
+        connection = Connection(self, site)
+        connection.is_seated = True
+        try:
+            await self._dialer.dial(site.origin, connection)
+        except BaseException:
             connection.discard()
-            if ...:
-                break
-        return await self._dial(site)
+            raise
+        # It may have ended before this task went on, or the pool.
+        if not connection.is_open or self._closed:
+            connection.discard()
+            raise UpstreamUnreachable(CLOSED if self._closed else "the provider closed the connection as it was made")
+        self._alive.add(connection)
+        return connection
+
+    def _rest(self, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        connection.is_idle = True
+        connection.site.idle.append(connection)
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(self._idle_s, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close what has been idle for too long, and come again when the next one is due."""
+        loop = asyncio.get_running_loop()
+        overdue = loop.time() - self._idle_s
+        for site in self._sites.values():
+            while site.idle and site.idle[0].idle_since <= overdue:
+                site.idle[0].discard()
+        due = min((site.idle[0].idle_since for site in self._sites.values() if site.idle), default=None)
+        self._sweeper = None if due is None else loop.call_at(due + self._idle_s, self._sweep)

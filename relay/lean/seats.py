@@ -75,29 +75,71 @@ class Seats:
             self.hand(longest, None)
 
     def longest(self, with_connection: Site | None = None) -> Site | None:
-        """The site with the oldest waiter that may be served: one below its cap, or the one that has a connection to hand on."""
+        """The site whose first waiter is the oldest that may be served: below its cap, or with a connection to hand on."""
         found: Site | None = None
         oldest = 0
-        for site in self.sites_waited_for:
+        for site in tuple(self.sites_waited_for):
             if site is not with_connection and not self.may_have_another(site):
                 continue
-            number = next(iter(site.waiting.values()))
-            if found is None or number < oldest:
-                found, oldest = site, number
+            first = self._first(site)
+            if first is not None and (found is None or site.waiting[first] < oldest):
+                found, oldest = site, site.waiting[first]
         return found
 
     def hand(self, site: Site, connection: "Connection | None") -> None:
-        """Give a connection with its seat, or a seat that was taken for it, to the first in a site's queue."""
-        waiter = next(iter(site.waiting))
+        """Give the first of those who wait at a site a connection with its seat, or the seat that was taken for it."""
+        waiter = self._first(site)
+        assert waiter is not None, "somebody waits where `longest` said so"
         self._leave(site, waiter)
         waiter.set_result(connection)
 
     async def wait(self, site: Site, *, first: bool = False) -> "Connection | None":
-        """Wait for one's turn. `first`: ahead of all others. Raises UpstreamUnreachable.
-
-        Cancelled after it was given something, it says so by `Given`; cancelled before, it has left the queue.
-        """
+        """Wait to be handed something. `first`: ahead of all others. Raises UpstreamUnreachable when too many wait."""
         if self.waiting >= self._max_waiting:
             raise UpstreamUnreachable(f"{self._max_waiting} calls wait for a connection already")
         waiter: Waiter = asyncio.get_running_loop().create_future()
-        ...
+        site.waiting[waiter] = 0 if first else next(self._arrivals)
+        if first:
+            site.waiting.move_to_end(waiter, last=False)
+        self.sites_waited_for[site] = None
+        try:
+            return await waiter
+        except BaseException:
+            self._leave(site, waiter)
+            self._return(site, waiter)
+            raise
+
+    def refuse_all(self, why: str) -> None:
+        """Nobody who waits now will be served."""
+        for site in tuple(self.sites_waited_for):
+            while (waiter := self._first(site)) is not None:
+                self._leave(site, waiter)
+                waiter.set_exception(UpstreamUnreachable(why))
+
+    def _seat(self, site: Site) -> None:
+        site.seats += 1
+        self.taken += 1
+
+    def _first(self, site: Site) -> Waiter | None:
+        """Who is first at a site. Waiters that were cancelled are dropped, wherever their tasks have got to."""
+        while site.waiting:
+            waiter = next(iter(site.waiting))
+            if not waiter.done():
+                return waiter
+            self._leave(site, waiter)
+        return None
+
+    def _leave(self, site: Site, waiter: Waiter) -> None:
+        site.waiting.pop(waiter, None)
+        if not site.waiting:
+            self.sites_waited_for.pop(site, None)
+
+    def _return(self, site: Site, waiter: Waiter) -> None:
+        """What was handed to a waiter that was cancelled before it could take it."""
+        if not waiter.done() or waiter.cancelled() or waiter.exception() is not None:
+            return
+        connection = waiter.result()
+        if connection is None:
+            self.give_back(site)
+        else:
+            connection.free()

@@ -150,13 +150,15 @@ class RawPeer:
         self.wires: list[Wire] = []
         self._script = script
         self._tls = tls
-        self._changed = asyncio.Event()
+        self._port = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     @property
     def port(self) -> int:
         assert self._server is not None, "it is asked while it listens"
+        if self._port:
+            return self._port
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
@@ -180,6 +182,12 @@ class RawPeer:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def stop_listening(self) -> None:
+        """Nobody is accepted any more; who was goes on."""
+        assert self._server is not None, "it listens"
+        self._port = self.port
+        self._server.close()
 
     async def has(self, what: Callable[[RawPeer], bool]) -> None:
         """Wait until something is true of it."""
