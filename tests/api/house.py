@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from time import time
@@ -24,7 +25,7 @@ from api.compose import Books, open_books
 from api.settings import Environment
 from domain import commands, user
 from domain.pricing import Price
-from domain.units import mills
+from domain.units import mills, ratio_text
 from domain.usage import Usage
 from projections.directory import Directory
 
@@ -198,7 +199,8 @@ class House:
 
     def spend(self, user_id: int, key_id: int, cost_mills: int, *, capped: bool = False, channel: int = 0) -> str:
         """A call that cost so much, as the relay records it; its request id."""
-        charge = self.hold(user_id, key_id, cost_mills, capped=capped)
+        price = price_of(cost_mills)
+        charge = self.hold(user_id, key_id, cost_mills, capped=capped, price=price)
         result = self.books.writer.submit_blocking(
             commands.Settle(
                 charge=charge,
@@ -207,8 +209,8 @@ class House:
                 capped=capped,
                 model=MODEL,
                 group="default",
-                price=PRICE,
-                usage=Usage(input=7, output=5),
+                price=price,
+                usage=USAGE,
                 cost=cost_mills,
                 ended_by="complete",
                 channel=channel,
@@ -219,7 +221,9 @@ class House:
         assert result.status == "created"
         return charge
 
-    def hold(self, user_id: int, key_id: int, amount_mills: int, *, capped: bool = False) -> str:
+    def hold(
+        self, user_id: int, key_id: int, amount_mills: int, *, capped: bool = False, price: Price | None = None
+    ) -> str:
         charge = uuid4().hex
         result = self.books.writer.submit_blocking(
             commands.Hold(
@@ -229,7 +233,7 @@ class House:
                 capped=capped,
                 model=MODEL,
                 group="default",
-                prices=(PRICE,),
+                prices=(price or PRICE,),
                 amount=amount_mills,
                 node="node-secret",
                 epoch="epoch-secret",
@@ -248,4 +252,12 @@ class House:
 
 
 PRICE = Price(MODEL, "default", 0, model_ratio="1.25", completion_ratio="4")
+USAGE = Usage(input=7, output=5)
+
+
+def price_of(cost_mills: int) -> Price:
+    """The price at which the usage of a test's call costs exactly so much: 7 input and 5 output tokens at 4 are 27."""
+    return Price(MODEL, "default", 0, model_ratio=ratio_text(Fraction(cost_mills, 27_000)), completion_ratio="4")
+
+
 OPENING_MILLS = mills(bootstrap.OPENING_QUOTA)

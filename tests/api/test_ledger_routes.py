@@ -43,12 +43,12 @@ def test_a_statement_comes_in_pages_that_lose_nothing(house: House, customer: Pe
 
 
 def test_a_call_explains_itself_to_its_payer_without_the_houses_internals(house: House, customer: Person) -> None:
-    request_id = house.spend(customer.id, 0, 2_500, channel=1)
+    request_id = house.spend(customer.id, 0, 33_750, channel=1)
 
     own = customer.get(f"/api/ledger/explain/{request_id}")
     for_admin = house.root.get(f"/api/ledger/explain/{request_id}")
 
-    assert (own.data["state"], own.data["paid_mills"], own.data["written_off_mills"]) == ("settled", "2500", "0")
+    assert (own.data["state"], own.data["paid_mills"], own.data["written_off_mills"]) == ("settled", "33750", "0")
     assert any("x 1.25" in line for line in own.data["lines"])
     assert [fact["topic"] for fact in own.data["facts"]] == ["charge.held/1", "charge.settled/1"]
     assert "secret" not in str(own.body)

@@ -33,7 +33,7 @@ def test_a_charge_is_a_row_with_its_rounded_quota_and_exact_mills(house: House, 
         7,
         5,
     )
-    assert json.loads(first["other"])["model_ratio"] == 1.25
+    assert json.loads(first["other"])["model_ratio"] == pytest.approx(1 / 27)
     assert len(first["request_id"]) == 32
 
 
