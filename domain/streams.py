@@ -47,10 +47,12 @@ def grant(user_id: int, why: str) -> StreamId:
     return named(f"grant:{why}:{user_id}")
 
 
+@lru_cache(maxsize=1024)
 def extension(charge: StreamId, n: int) -> StreamId:
     """The n-th extension of a hold (1 for the first): uuid5 of the charge and `ext:n`.
 
-    Asked for at the end of every call, so it is made here: RFC 9562, section 5.5, is a SHA-1 with six bits replaced.
+    Asked for at the end of every call, twice within its commit, so it is made here: RFC 9562, section 5.5, is a SHA-1 with six
+    bits replaced.
     """
     digest = int.from_bytes(sha1(bytes.fromhex(charge) + b"ext:%d" % n, usedforsecurity=False).digest()[:16])
     return f"{digest & _KEPT_BITS | _VERSION_5:032x}"

@@ -29,7 +29,7 @@ EVENTS_DDL = (
         BEGIN SELECT RAISE(ABORT, 'facts are never changed'); END""",
     # INSERT OR REPLACE would delete without the other trigger being asked.
     """CREATE TRIGGER IF NOT EXISTS stored_events_never_replaced BEFORE INSERT ON stored_events
-        WHEN EXISTS (SELECT 1 FROM stored_events WHERE id = NEW.id)
+        WHEN (NEW.id > 0 AND EXISTS (SELECT 1 FROM stored_events WHERE id = NEW.id))
             OR EXISTS (SELECT 1 FROM stored_events
                 WHERE originator_id = NEW.originator_id AND originator_version = NEW.originator_version)
         BEGIN SELECT RAISE(ABORT, 'facts are never replaced'); END""",
