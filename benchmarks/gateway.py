@@ -15,21 +15,31 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import msgspec
 
 from benchmarks.loopback import Target
-from benchmarks.processes import on_core, stop
+from benchmarks.processes import on_core, stop, tree
 
-MODELS = ("bench", "bench-10ms")
+MODELS = ("bench", "bench-10ms", "bench-large", "bench-250ms-16x", "bench-1000ms-16x")
 RATIO = 0.01
 CALL_MILLS = 3_700
 """(250 input + 120 output tokens of the loopback's answer) x ratio 0.01 x completion ratio 1, in mills."""
 STREAM_MILLS = 3_500
 START_S = 60
 ANSWER_S = 15
-OURS = ("PORT", "HOST", "DATA_DIR", "SQL_DSN", "REDIS_CONN_STRING")
+VERIFY_S = 1800
+ENGINES = {
+    "fast": {"HTTP1_ENGINE": "fast", "UPSTREAM_POOL": "lean"},
+    "stock": {"HTTP1_ENGINE": "hypercorn", "UPSTREAM_POOL": "aiohttp"},
+}
+"""Who carries HTTP in and out: our own code, as is the default, or the libraries that it replaces."""
+OURS = ("PORT", "HOST", "DATA_DIR", "SQL_DSN", "REDIS_CONN_STRING", "UPSTREAM_CONNECTIONS", *ENGINES["stock"])
+
+
+Said = TypeVar("Said")
 
 
 class GatewayFailed(Exception):
@@ -73,12 +83,31 @@ class Account(msgspec.Struct, frozen=True):
     quota_mills: str = ""
 
 
+class Verified(msgspec.Struct, frozen=True):
+    """The part of `veloera ledger verify --json` that is read here."""
+
+    sound: bool
+    facts: int
+    open_holds: int
+    first_difference: str | None = None
+
+
+@dataclass(frozen=True)
+class Product:
+    """What is under test: the `veloera` command, and which of ENGINES it runs with."""
+
+    veloera: Path
+    engine: str
+
+
 @dataclass(frozen=True)
 class Gateway:
     """A running gateway, its root's session in `admin`."""
 
     target: Target
     admin: httpx.Client
+    processes: int
+    """All of them on its core: the worker, and the projector beside it."""
 
     def balance_mills(self) -> int:
         """What the root account has left; whole quota where the exact figure is not shown."""
@@ -87,30 +116,40 @@ class Gateway:
 
 
 @contextmanager
-def gateway(veloera: Path, folder: Path, core: int, upstream_port: int) -> Generator[Gateway]:
+def gateway(product: Product, folder: Path, core: int, upstream_port: int, **settings: str) -> Generator[Gateway]:
     """A gateway on `core` with its data in `folder`, answering for MODELS, while the context lasts.
+
+    `settings` are environment variables beside the engine's; it runs with its defaults otherwise.
 
     Raises:
         GatewayFailed: it did not start, or would not be configured.
     """
     folder.mkdir(parents=True)
     port = _free_port()
-    environment = {name: value for name, value in os.environ.items() if name not in OURS}
-    environment |= {"PORT": str(port), "HOST": "127.0.0.1", "DATA_DIR": str(folder / "data")}
-    first = _init(veloera, environment)
+    environment = _environment(folder) | ENGINES[product.engine] | settings | {"PORT": str(port)}
+    first = _init(product.veloera, environment)
     log = folder / "serve.log"
     with log.open("wb") as output, on_core(core):
-        process = subprocess.Popen([veloera, "serve"], env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen([product.veloera, "serve"], env=environment, stdout=output, stderr=output)
+    # No connection of ours stays open: those that are counted are the load's.
+    unkept = httpx.Limits(max_keepalive_connections=0)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=ANSWER_S, trust_env=False) as admin:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", timeout=ANSWER_S, trust_env=False, limits=unkept
+        ) as admin:
             _await_start(process, admin, log)
             _log_in(admin, first.root)
             _configure(admin, upstream_port)
             _await_answer(admin, first.api_key)
             headers = (f"Authorization: Bearer {first.api_key}", "Content-Type: application/json")
-            yield Gateway(Target(process.pid, port, headers), admin)
+            yield Gateway(Target(process.pid, port, headers), admin, _pinned(process.pid, core))
     finally:
         stop(process)
+
+
+def verified(product: Product, folder: Path) -> Verified:
+    """What `veloera ledger verify` says of the ledger of a gateway that ran in `folder`. Raises GatewayFailed."""
+    return _said(product.veloera, ["ledger", "verify", "--json"], _environment(folder), VERIFY_S, Verified)
 
 
 def default_veloera() -> Path:
@@ -121,14 +160,34 @@ def default_veloera() -> Path:
 def _init(veloera: Path, environment: dict[str, str]) -> First:
     if not veloera.exists():
         raise GatewayFailed(f"{veloera} is not there: run `make install`, or name one with --veloera")
-    done = subprocess.run(
-        [veloera, "init", "--json"], env=environment, capture_output=True, check=False, timeout=START_S
-    )
+    return _said(veloera, ["init", "--json"], environment, START_S, First)
+
+
+def _said(
+    veloera: Path, arguments: list[str], environment: dict[str, str], timeout_s: float, expected: type[Said]
+) -> Said:
+    """The JSON object that a command of the product printed last."""
+    command = [str(veloera), *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=timeout_s)
     try:
-        return msgspec.json.decode(done.stdout.strip().rpartition(b"\n")[2], type=First)
+        return msgspec.json.decode(done.stdout.strip().rpartition(b"\n")[2], type=expected)
     except msgspec.MsgspecError as error:
         said = (done.stdout + done.stderr).decode(errors="replace").strip()
-        raise GatewayFailed(f"`veloera init --json` did not print its JSON object ({error}): {said}") from error
+        raise GatewayFailed(f"`{' '.join(command)}` did not print its JSON object ({error}): {said}") from error
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """This process's own, without what would change the gateway."""
+    inherited = {name: value for name, value in os.environ.items() if name not in OURS}
+    return inherited | {"HOST": "127.0.0.1", "DATA_DIR": str(folder / "data")}
+
+
+def _pinned(pid: int, core: int) -> int:
+    """How many processes there are, all of them on their core. Raises GatewayFailed."""
+    members = tree(pid)
+    if any(os.sched_getaffinity(member) != {core} for member in members):
+        raise GatewayFailed(f"expected all processes of the gateway on core {core}, found one elsewhere")
+    return len(members)
 
 
 def _free_port() -> int:

@@ -18,8 +18,10 @@ import msgspec
 from benchmarks.processes import on_core, stop
 
 SOURCES = sorted(Path(__file__).parent.glob("loopback*.[ch]"))
+MAX_CONNECTIONS = 4096
+"""Of one load; the program's own bound."""
 SLACK_S = 60
-"""How much longer than its own time a load may take (connecting, draining, a machine that is busy)."""
+"""How much longer than its own time a load may take (connecting, a machine that is busy)."""
 
 
 class NoCompiler(Exception):
@@ -53,7 +55,11 @@ class Errors(msgspec.Struct, frozen=True):
 
 
 class Load(msgspec.Struct, frozen=True):
-    """What one load saw. `calls`, `events` and `bytes` count everything answered; the rates only the measured seconds."""
+    """What one load saw. `calls`, `events` and `bytes` count everything answered; the rates only the measured seconds.
+
+    `left` were given up on purpose. `gap_us` and `gap_growth_us` are of streams, each with its largest, where gaps were
+    asked for: between two events, and how much longer than between their sendings.
+    """
 
     seconds: float
     calls: int
@@ -62,10 +68,14 @@ class Load(msgspec.Struct, frozen=True):
     events_per_s: float
     bytes: int
     errors: Errors
+    statuses: dict[str, int]
+    left: int
     reconnects: int
     own_cpu_s: float
     total_us: Latency
     first_byte_us: Latency
+    gap_us: Latency
+    gap_growth_us: Latency
     sample_status: int
     sample: str
 
@@ -87,6 +97,55 @@ class Request:
     body: Path
 
 
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a target is called: for `seconds`, or until `calls` were made; open loop at `rate` calls a second, if given.
+
+    What is under way then has `drain_s` more. Every `other_every`-th call takes the body of `other` instead; of every
+    `leave_every`-th, if given, the client leaves before the answer is whole.
+    """
+
+    connections: int
+    seconds: float
+    rate: float = 0
+    calls: int = 0
+    drain_s: float = 10
+    other: Path | None = None
+    other_every: int = 0
+    leave_every: int = 0
+    gaps: bool = False
+
+    def arguments(self) -> list[str]:
+        """The load generator's own."""
+        options: dict[str, object] = {
+            "connections": self.connections,
+            "seconds": self.seconds,
+            "rate": self.rate,
+            "calls": self.calls,
+            "drain": self.drain_s,
+            "leave": self.leave_every,
+        }
+        if self.other:
+            options |= {"other": self.other, "every": self.other_every}
+        return [text for name, value in options.items() for text in (f"--{name}", str(value))] + ["--gaps"] * self.gaps
+
+
+@dataclass(frozen=True)
+class Running:
+    """A load under way."""
+
+    process: subprocess.Popen[bytes]
+    what: str
+    timeout_s: float
+
+    def result(self) -> Load:
+        """Wait for its end. Raises LoadFailed."""
+        said, complaint = self.process.communicate(timeout=self.timeout_s)
+        if self.process.returncode:
+            raise LoadFailed(f"{self.what}: {complaint.decode(errors='replace').strip()}")
+        return msgspec.json.decode(said, type=Load)
+
+
 @dataclass(frozen=True)
 class Loopback:
     """The program at `binary`, with its load generator on `core`."""
@@ -95,44 +154,37 @@ class Loopback:
     core: int
 
     @contextmanager
-    def upstream(self) -> Generator[Target]:
+    def upstream(self, *, misbehaves: bool = False) -> Generator[Target]:
         """An upstream on the load generator's core while the context lasts."""
-        with listening([self.binary, "upstream", "0"], self.core) as target:
+        chaos = ["0", "chaos"] if misbehaves else []
+        with listening([self.binary, "upstream", "0", *chaos], self.core) as target:
             yield target
 
-    def load(
-        self,
-        target: Target,
-        request: Request,
-        *,
-        connections: int,
-        seconds: float,
-        rate: float = 0,
-        calls: int = 0,
-        core: int | None = None,
-    ) -> Load:
-        """Call `target` for `seconds`, or until `calls` were made; open loop at `rate` calls a second, if given.
+    def load(self, target: Target, request: Request, plan: Plan, *, core: int | None = None) -> Load:
+        """Call `target` as planned, from `core` if given.
 
         Raises:
             LoadFailed: it could not connect.
         """
-        options: list[tuple[str, object]] = [
-            ("port", target.port),
-            ("path", request.path),
-            ("body", request.body),
-            ("connections", connections),
-        ]
-        options += [("seconds", seconds), ("rate", rate), ("calls", calls)]
-        options += [("header", line) for line in target.headers]
-        argv = [str(self.binary), "load", *(text for name, value in options for text in (f"--{name}", str(value)))]
+        with self.loading(target, request, plan, core=core) as running:
+            return running.result()
+
+    @contextmanager
+    def loading(self, target: Target, request: Request, plan: Plan, *, core: int | None = None) -> Generator[Running]:
+        """As `load`, for whoever looks at something else meanwhile; stopped with the context."""
+        options = ["--port", str(target.port), "--path", request.path, "--body", str(request.body)]
+        headers = [text for line in target.headers for text in ("--header", line)]
+        argv = [str(self.binary), "load", *options, *headers, *plan.arguments()]
         with on_core(self.core if core is None else core):
-            done = subprocess.run(argv, capture_output=True, timeout=seconds + SLACK_S, check=False)
-        if done.returncode:
-            raise LoadFailed(f"{request.path} on port {target.port}: {done.stderr.decode(errors='replace').strip()}")
-        return msgspec.json.decode(done.stdout, type=Load)
+            process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            yield Running(process, f"{request.path} on port {target.port}", plan.seconds + plan.drain_s + SLACK_S)
+        finally:
+            if process.poll() is None:
+                stop(process)
 
     def show(self, what: str) -> bytes:
-        """The bytes the upstream sends as an `answer` or as a `stream`."""
+        """The bytes the upstream sends as an `answer` or as a `stream`; how often it misbehaves, as `chaos`."""
         return subprocess.run([self.binary, "show", what], capture_output=True, check=True).stdout
 
 

@@ -2,60 +2,55 @@
  *
  * Closed loop (no rate): every connection sends again as soon as it was answered, until the time or the number of
  * calls is used up. Open loop (a rate): call i is due at start + i / rate and its latency counts from then, whether or
- * not a connection was free (no coordinated omission). Every call that was begun is awaited, DRAIN_S at most, so that
- * what the server spent can be divided by `calls`.
+ * not a connection was free (no coordinated omission). Every call that was begun is awaited, for the drain's time at
+ * most, so that what the server spent can be divided by `calls`.
  */
 #ifndef LOOPBACK_LOAD_H
 #define LOOPBACK_LOAD_H
 
-#include <getopt.h>
-#include <sys/resource.h>
-
-#include "loopback_http.h"
+#include "loopback_answers.h"
 #include "loopback_latency.h"
+#include "loopback_wanted.h"
 
-#define DRAIN_S 10
 #define CONNECT_S 5
-#define MAX_SECONDS 3600
-#define MAX_CONNECTIONS 4096
 #define MAX_BROKEN_IN_A_ROW 1000
-#define LINE_KEPT 16
+#define LINE_KEPT 64
 #define SAMPLE_KEPT 300
+#define MAX_STATUS 600
 
 typedef struct {
     uint64_t calls, bytes, events; /* answered calls, body bytes, `data:` lines of event streams */
 } totals;
 
+enum leaving { STAYS, LEAVES_ONCE_SENT, LEAVES_ONCE_ANSWERED };
+
 typedef struct lane {
     int fd, connected, has_call, served;
+    enum leaving leaving;
     uint32_t watched;
+    const request *request;
     size_t sent;
     int64_t since_ns;
     message answer;
-    char line[LINE_KEPT]; /* the beginning of the event stream's current line */
+    char line[LINE_KEPT + 1]; /* the beginning of the event stream's current line */
     size_t line_len;
     int done_seen;
+    int64_t event_ns; /* when the last stamped event came, 0: none yet; and when it was sent */
+    int event_sent_us;
+    int64_t gap_ns, growth_ns; /* the largest gap between two events, and the most that one grew on the way */
     struct lane *next_free;
 } lane;
 
 static struct {
-    const char *host, *path, *method, *body_file;
-    int port, connections;
-    double seconds, rate;
-    uint64_t calls; /* 0: no limit */
-    char headers[MAX_HEAD];
-} wanted = {.host = "127.0.0.1", .path = "/", .method = "POST", .connections = 1, .seconds = 1};
-
-static struct {
     int poll, unconnected;
-    char *request;
-    size_t request_len;
+    request usual, other;
     struct sockaddr_in address;
     lane *free;
-    uint64_t begun, busy, non_200, cut, broken, broken_in_a_row, reconnects;
+    uint64_t begun, busy, left, non_200, cut, broken, broken_in_a_row, reconnects;
+    uint64_t statuses[MAX_STATUS];
     totals all, window; /* of the whole run; of the measured time, without the drain */
-    int64_t start_ns, stop_ns, last_ns;
-    latencies total, first_byte;
+    int64_t start_ns, stop_ns, last_ns, read_ns;
+    latencies total, first_byte, gap, growth; /* the latter two: one of each stream, its largest */
     const lane *sampled;
     int sample_status;
     char sample[SAMPLE_KEPT + 1]; /* the beginning of the first answer that was not a 200 */
@@ -108,19 +103,29 @@ static void break_off(lane *l) {
     reopen(l);
 }
 
+/* The client goes, whatever the server was about to say. */
+static void leave(lane *l) {
+    l->has_call = 0;
+    run.busy--;
+    run.left++;
+    reopen(l);
+}
+
 static void send_call(lane *l) {
-    ssize_t n = send(l->fd, run.request + l->sent, run.request_len - l->sent, MSG_NOSIGNAL);
+    ssize_t n = send(l->fd, l->request->data + l->sent, l->request->len - l->sent, MSG_NOSIGNAL);
     if (n < 0 && errno != EAGAIN) {
         break_off(l);
         return;
     }
     if (n > 0) l->sent += n;
-    watch_lane(l, l->sent < run.request_len ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    if (l->sent == l->request->len && l->leaving == LEAVES_ONCE_SENT) leave(l);
+    else watch_lane(l, l->sent < l->request->len ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
 static void begin_call(lane *l) {
     message_reset(&l->answer, 1);
     l->sent = l->line_len = l->done_seen = 0;
+    l->event_ns = l->gap_ns = l->growth_ns = 0;
     send_call(l);
 }
 
@@ -140,6 +145,14 @@ static int64_t due_ns(void) {
     return run.start_ns + (wanted.rate ? (int64_t)(run.begun * 1e9 / wanted.rate) : 0);
 }
 
+/* The n-th call: which body, and whether it is given up, half of these as soon as they are sent. */
+static void choose_call(lane *l, uint64_t n) {
+    l->request = wanted.every && n % wanted.every == wanted.every - 1 ? &run.other : &run.usual;
+    l->leaving = STAYS;
+    if (wanted.leave && n % wanted.leave == wanted.leave - 1)
+        l->leaving = n / wanted.leave % 2 ? LEAVES_ONCE_SENT : LEAVES_ONCE_ANSWERED;
+}
+
 static void begin_due_calls(void) {
     int64_t now = now_ns();
     while (run.free && calls_left(now) && due_ns() <= now) {
@@ -147,16 +160,34 @@ static void begin_due_calls(void) {
         run.free = l->next_free;
         l->since_ns = wanted.rate ? due_ns() : now;
         l->has_call = 1;
-        run.begun++;
+        choose_call(l, run.begun++);
         run.busy++;
         begin_call(l);
     }
+}
+
+/* An event came that says when it was sent: how long after the one before, and how much longer than between their sendings. */
+static void note_gap(lane *l) {
+    static const size_t before = sizeof EVENT_BEGINS - 1;
+    l->line[l->line_len] = 0;
+    if (l->line_len < before || memcmp(l->line, EVENT_BEGINS, before)) return;
+    int sent_us = strtoll(l->line + before, NULL, 10);
+    if (!sent_us) return;
+    if (l->event_ns) {
+        int64_t gap_ns = run.read_ns - l->event_ns, sent_gap_us = (sent_us - l->event_sent_us + STAMP_ROUND) % STAMP_ROUND;
+        int64_t growth_ns = gap_ns - sent_gap_us * 1000;
+        if (gap_ns > l->gap_ns) l->gap_ns = gap_ns;
+        if (growth_ns > l->growth_ns) l->growth_ns = growth_ns;
+    }
+    l->event_ns = run.read_ns;
+    l->event_sent_us = sent_us;
 }
 
 static void end_line(lane *l) {
     if (l->line_len && l->line[l->line_len - 1] == '\r') l->line_len--;
     if (l->line_len >= 5 && !memcmp(l->line, "data:", 5)) {
         run.all.events++;
+        if (wanted.gaps) note_gap(l);
         l->done_seen |= l->line_len == 12 && !memcmp(l->line, "data: [DONE]", 12);
     }
     l->line_len = 0;
@@ -190,9 +221,14 @@ static void end_call(lane *l) {
     run.all.calls++;
     run.busy--;
     run.broken_in_a_row = 0;
+    if (l->answer.status > 0 && l->answer.status < MAX_STATUS) run.statuses[l->answer.status]++;
     if (l->answer.status != 200) run.non_200++;
     else if (l->answer.event_stream && !l->done_seen) run.cut++;
     latencies_add(&run.total, now - l->since_ns);
+    if (l->event_ns) {
+        latencies_add(&run.gap, l->gap_ns);
+        latencies_add(&run.growth, l->growth_ns);
+    }
     l->served++;
     l->has_call = 0;
     if (l->answer.keep_alive) {
@@ -215,9 +251,11 @@ static void read_lane(lane *l) {
         break_off(l);
         return;
     }
-    if (l->answer.at == HEAD && !l->answer.head_len) latencies_add(&run.first_byte, now_ns() - l->since_ns);
+    run.read_ns = now_ns();
+    if (l->answer.at == HEAD && !l->answer.head_len) latencies_add(&run.first_byte, run.read_ns - l->since_ns);
     ssize_t used = message_feed(&l->answer, data, n, take_body, l);
-    if (l->answer.at == BAD || (l->answer.at == COMPLETE && used < n)) break_off(l);
+    if (l->leaving == LEAVES_ONCE_ANSWERED) leave(l);
+    else if (l->answer.at == BAD || (l->answer.at == COMPLETE && used < n)) break_off(l);
     else if (l->answer.at == COMPLETE) end_call(l);
 }
 
@@ -246,31 +284,9 @@ static void handle_events(int64_t until_ns) {
     for (int i = 0; i < n; i++) {
         lane *l = ready[i].data.ptr;
         if (!l->connected) finish_connecting(l);
-        else if (ready[i].events & EPOLLOUT && l->has_call && l->sent < run.request_len) send_call(l);
+        else if (ready[i].events & EPOLLOUT && l->has_call && l->sent < l->request->len) send_call(l);
         else read_lane(l);
     }
-}
-
-static void read_request(void) {
-    size_t body_len = 0, room = 0;
-    char *body = NULL;
-    if (wanted.body_file) {
-        FILE *file = fopen(wanted.body_file, "rb");
-        if (!file) die(wanted.body_file);
-        do {
-            body = realloc(body, room += 65536);
-            if (!body) die("realloc");
-            body_len += fread(body + body_len, 1, room - body_len, file);
-        } while (body_len == room);
-        fclose(file);
-    }
-    run.request = malloc(MAX_HEAD + 1024 + strlen(wanted.path) + body_len);
-    if (!run.request) die("malloc");
-    run.request_len = sprintf(run.request, "%s %s HTTP/1.1\r\nHost: %s:%d\r\nContent-Length: %zu\r\n%s\r\n",
-                              wanted.method, wanted.path, wanted.host, wanted.port, body_len, wanted.headers);
-    if (body_len) memcpy(run.request + run.request_len, body, body_len);
-    run.request_len += body_len;
-    free(body);
 }
 
 static void make_calls(void) {
@@ -283,7 +299,7 @@ static void make_calls(void) {
     while (run.unconnected && now_ns() < connect_by) handle_events(connect_by);
     run.start_ns = run.last_ns = now_ns();
     run.stop_ns = run.start_ns + (int64_t)(wanted.seconds * 1e9);
-    int64_t end_ns = run.stop_ns + (int64_t)DRAIN_S * 1000000000;
+    int64_t end_ns = run.stop_ns + (int64_t)(wanted.drain_s * 1e9);
     int stopped = 0;
     for (int64_t now = run.start_ns; now < end_ns && (run.busy || calls_left(now)); now = now_ns()) {
         if (!stopped && now >= run.stop_ns) {
@@ -310,6 +326,17 @@ static void print_text(const char *text, size_t len) {
     putchar('"');
 }
 
+static void print_statuses(void) {
+    const char *before = "";
+    printf(", \"statuses\": {");
+    for (int i = 0; i < MAX_STATUS; i++)
+        if (run.statuses[i]) {
+            printf("%s\"%d\": %lu", before, i, run.statuses[i]);
+            before = ", ";
+        }
+    printf("}");
+}
+
 static void print_report(void) {
     double seconds = (run.stop_ns - run.start_ns) / 1e9;
     struct rusage used;
@@ -322,47 +349,15 @@ static void print_report(void) {
            run.all.bytes);
     printf(", \"errors\": {\"non_200\": %lu, \"cut\": %lu, \"broken\": %lu, \"unfinished\": %lu}", run.non_200, run.cut,
            run.broken, run.busy + planned - run.begun);
-    printf(", \"reconnects\": %lu, \"own_cpu_s\": %.6f", run.reconnects, cpu_s);
+    print_statuses();
+    printf(", \"left\": %lu, \"reconnects\": %lu, \"own_cpu_s\": %.6f", run.left, run.reconnects, cpu_s);
     print_latencies("total", &run.total);
     print_latencies("first_byte", &run.first_byte);
+    print_latencies("gap", &run.gap);
+    print_latencies("gap_growth", &run.growth);
     printf(", \"sample_status\": %d, \"sample\": ", run.sample_status);
     print_text(run.sample, run.sample_len);
     printf("}\n");
-}
-
-static void add_header(const char *line) {
-    size_t at = strlen(wanted.headers);
-    if (at + strlen(line) + 3 > sizeof wanted.headers) {
-        fprintf(stderr, "expected header lines of at most %zu bytes together\n", sizeof wanted.headers);
-        exit(2);
-    }
-    sprintf(wanted.headers + at, "%s\r\n", line);
-}
-
-static void read_options(int argc, char **argv) {
-    static const struct option options[] = {
-        {"host", 1, 0, 'h'},    {"port", 1, 0, 'p'}, {"path", 1, 0, 'u'},  {"method", 1, 0, 'm'}, {"connections", 1, 0, 'c'},
-        {"seconds", 1, 0, 's'}, {"rate", 1, 0, 'r'}, {"calls", 1, 0, 'n'}, {"header", 1, 0, 'H'}, {"body", 1, 0, 'b'},
-        {0, 0, 0, 0}};
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) switch (option) {
-        case 'h': wanted.host = optarg; break;
-        case 'p': wanted.port = atoi(optarg); break;
-        case 'u': wanted.path = optarg; break;
-        case 'm': wanted.method = optarg; break;
-        case 'c': wanted.connections = atoi(optarg); break;
-        case 's': wanted.seconds = atof(optarg); break;
-        case 'r': wanted.rate = atof(optarg); break;
-        case 'n': wanted.calls = strtoull(optarg, NULL, 10); break;
-        case 'H': add_header(optarg); break;
-        case 'b': wanted.body_file = optarg; break;
-        default: exit(2);
-        }
-    if (wanted.port < 1 || wanted.connections < 1 || wanted.connections > MAX_CONNECTIONS || wanted.seconds <= 0 ||
-        wanted.seconds > MAX_SECONDS) {
-        fprintf(stderr, "expected --port, --connections from 1 to %d and --seconds up to %d\n", MAX_CONNECTIONS,
-                MAX_SECONDS);
-        exit(2);
-    }
 }
 
 /* `loopback load --port P [options]`; prints one JSON object. */
@@ -370,7 +365,8 @@ static int load(int argc, char **argv) {
     read_options(argc, argv);
     run.address = local_address(wanted.host, wanted.port);
     run.poll = epoll_create1(EPOLL_CLOEXEC);
-    read_request();
+    run.usual = made_request(wanted.body_file);
+    if (wanted.other_file) run.other = made_request(wanted.other_file);
     make_calls();
     print_report();
     return 0;

@@ -1,29 +1,16 @@
 /* An OpenAI-compatible upstream that always gives the same answer, in one thread, so that it is never what is measured.
  *
- * A chat completion is 1,078 bytes of JSON; a stream is 100 events of 196 bytes, the finish_reason, the usage and
- * [DONE], each in its own chunk and its own send(). A connection answers its requests one after the other: what a
- * client pipelined waits in the kernel or in `input` until the answer before it has gone.
+ * Every event of a stream goes out in a send() of its own. A connection answers its requests one after the other: what
+ * a client pipelined waits in the kernel or in `input` until the answer before it has gone. Where it is told to
+ * misbehave, every request draws its fate (loopback_chaos.h).
  */
 #ifndef LOOPBACK_UPSTREAM_H
 #define LOOPBACK_UPSTREAM_H
 
-#include "loopback_http.h"
+#include "loopback_chaos.h"
 
-#define ANSWER_BYTES 1078
-#define EVENT_BYTES 196
-#define DELTAS 100
-#define EVENTS (DELTAS + 3)
 #define MAX_BODY (16u << 20)
-
-typedef struct {
-    size_t len;
-    char data[2048];
-} piece;
-
-static piece completion, models, not_found, too_large;
-static piece events[EVENTS];  /* the bare events, as a client sees them */
-static piece chunks[EVENTS];  /* the same, framed for the wire; the last one ends the body */
-static piece stream_head;
+#define STEP_NS 1000000
 
 typedef struct client {
     int fd, watched;
@@ -32,81 +19,29 @@ typedef struct client {
     size_t body_len, body_room;
     char input[65536];
     size_t input_at, input_len;
+    const fate *fate;
     const piece *sending; /* what is being sent, up to `sent` bytes of it; NULL: nothing */
     size_t sent;
-    int next_event; /* of a stream: the next to send; -1: no stream */
-    int64_t pace_ns, due_ns;
-    struct client *next_paced, *previous_paced;
+    piece own;                       /* a piece of this client alone: a part of another, or an event with its time */
+    char stamped[EVENT_BYTES + 16];
+    int next_event, end_event;       /* of a stream: the next to send, and where it ends; -1: no stream */
+    int deltas;
+    int64_t pace_ns, due_ns;         /* 0: at once */
+    int is_waiting;
+    struct client *next_waiting, *previous_waiting;
 } client;
 
-static int upstream_poll;
+static int upstream_poll, misbehaves;
 static int64_t default_pace_ns;
-static client *paced; /* the streams that wait for their next event's time */
+static struct {
+    client *first, *last;
+} waiting; /* clients whose next piece has its time, the earliest first */
 
-static void framed(piece *to, const char *status, const char *type, const char *body) {
-    to->len = snprintf(to->data, sizeof to->data, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n%s",
-                       status, type, strlen(body), body);
-}
-
-/* A completion's text is filled up with words until the whole JSON has its size. */
-static void make_completion(char *json, size_t size) {
-    static const char *before =
-        "{\"id\":\"chatcmpl-loopback00000000000000000\",\"object\":\"chat.completion\",\"created\":1760000000,"
-        "\"model\":\"bench\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"";
-    static const char *after =
-        "\",\"refusal\":null},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":250,"
-        "\"completion_tokens\":120,\"total_tokens\":370,\"prompt_tokens_details\":{\"cached_tokens\":0},"
-        "\"completion_tokens_details\":{\"reasoning_tokens\":0}},\"system_fingerprint\":\"fp_loopback\"}";
-    static const char *words = "the loopback upstream always says the same thing, ";
-    size_t text = ANSWER_BYTES - strlen(before) - strlen(after), at = strlen(before);
-    snprintf(json, size, "%s", before);
-    for (size_t i = 0; i < text; i++) json[at++] = words[i % strlen(words)];
-    snprintf(json + at, size - at, "%s", after);
-}
-
-/* One event of a stream; a delta is filled up to EVENT_BYTES by the length of its id. */
-static void make_event(piece *to, const char *choices, const char *usage, int fill) {
-    static const char *form =
-        "data: {\"id\":\"chatcmpl-%0*d\",\"object\":\"chat.completion.chunk\",\"created\":1760000000,"
-        "\"model\":\"bench\",\"choices\":[%s]%s}\n\n";
-    int bare = snprintf(NULL, 0, form, 1, 0, choices, usage);
-    int width = fill ? EVENT_BYTES - bare + 1 : 20;
-    if (width < 1) die("an event is longer than EVENT_BYTES");
-    to->len = snprintf(to->data, sizeof to->data, form, width, 0, choices, usage);
-}
-
-static void make_answers(void) {
-    char text[2048];
-    make_completion(text, sizeof text);
-    framed(&completion, "200 OK", "application/json", text);
-    framed(&models, "200 OK", "application/json",
-           "{\"object\":\"list\",\"data\":[{\"id\":\"bench\",\"object\":\"model\",\"created\":1760000000,"
-           "\"owned_by\":\"loopback\"}]}");
-    framed(&not_found, "404 Not Found", "application/json",
-           "{\"error\":{\"message\":\"expected POST /v1/chat/completions or GET /v1/models\",\"code\":\"not_found\"}}");
-    framed(&too_large, "413 Content Too Large", "application/json",
-           "{\"error\":{\"message\":\"expected a body of at most 16 MiB\",\"code\":\"too_large\"}}");
-    stream_head.len = snprintf(stream_head.data, sizeof stream_head.data,
-                               "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
-                               "Transfer-Encoding: chunked\r\n\r\n");
-    for (int i = 0; i < DELTAS; i++) {
-        snprintf(text, sizeof text, "{\"index\":0,\"delta\":{%s\"content\":\"w%02d \"},\"finish_reason\":null}",
-                 i ? "" : "\"role\":\"assistant\",", i);
-        make_event(&events[i], text, "", 1);
-    }
-    make_event(&events[DELTAS], "{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}", "", 0);
-    make_event(&events[DELTAS + 1], "",
-               ",\"usage\":{\"prompt_tokens\":250,\"completion_tokens\":100,\"total_tokens\":350}", 0);
-    events[DELTAS + 2].len = snprintf(events[DELTAS + 2].data, sizeof text, "data: [DONE]\n\n");
-    for (int i = 0; i < EVENTS; i++)
-        chunks[i].len = snprintf(chunks[i].data, sizeof text, "%zx\r\n%s\r\n%s", events[i].len, events[i].data,
-                                 i == EVENTS - 1 ? "0\r\n\r\n" : "");
-}
-
-/* `loopback show answer|stream`: the very bytes, for a unit that has to send the same. */
+/* `loopback show answer|stream|chaos`: the very bytes, for a unit that has to send the same; how often what goes wrong. */
 static int show(const char *what) {
     make_answers();
-    if (!strcmp(what, "stream"))
+    if (!strcmp(what, "chaos")) print_chaos();
+    else if (!strcmp(what, "stream"))
         for (int i = 0; i < EVENTS; i++) fwrite(events[i].data, 1, events[i].len, stdout);
     else
         fputs(strstr(completion.data, "\r\n\r\n") + 4, stdout);
@@ -149,32 +84,43 @@ static int wants_stream(const client *c) {
     return value && c->body + c->body_len - value >= 4 && !memcmp(value, "true", 4);
 }
 
-/* A model called `...-10ms` spaces its events by 10 ms; any other takes the pace of the command line. */
-static int64_t wanted_pace_ns(const client *c) {
-    const char *value = json_value(c, "\"model\""), *end = c->body + c->body_len;
-    if (!value || value >= end || *value != '"') return default_pace_ns;
-    const char *quote = memchr(value + 1, '"', end - value - 1);
-    if (!quote || quote - value < 5 || memcmp(quote - 2, "ms", 2)) return default_pace_ns;
-    const char *digits = quote - 2;
-    while (digits[-1] >= '0' && digits[-1] <= '9') digits--;
-    return digits[-1] == '-' && quote - digits <= 8 && digits < quote - 2 ? atoll(digits) * 1000000 : default_pace_ns;
+/* What a model's name asks for after a dash: `10ms` between events, `16x` of them before the end, `large` answers. */
+static int read_model(client *c) {
+    const char *value = json_value(c, "\"model\""), *end = c->body + c->body_len, *quote, *at;
+    int large = 0;
+    c->pace_ns = default_pace_ns;
+    c->deltas = DELTAS;
+    if (!value || value >= end || *value != '"' || !(quote = memchr(value + 1, '"', end - value - 1))) return 0;
+    for (at = value; (at = memchr(at, '-', quote - at)); at++) {
+        char *rest;
+        long number = strtol(at + 1, &rest, 10);
+        if (number > 0 && quote - rest >= 2 && !memcmp(rest, "ms", 2)) c->pace_ns = (int64_t)number * 1000000;
+        else if (number > 0 && number < DELTAS && *rest == 'x') c->deltas = number;
+        else if (quote - at >= 6 && !memcmp(at, "-large", 6)) large = 1;
+    }
+    return large;
 }
 
-static void leave_pace(client *c) {
-    if (c->previous_paced) c->previous_paced->next_paced = c->next_paced;
-    else if (paced == c) paced = c->next_paced;
-    if (c->next_paced) c->next_paced->previous_paced = c->previous_paced;
-    c->next_paced = c->previous_paced = NULL;
+static void stop_waiting(client *c) {
+    if (!c->is_waiting) return;
+    *(c->previous_waiting ? &c->previous_waiting->next_waiting : &waiting.first) = c->next_waiting;
+    *(c->next_waiting ? &c->next_waiting->previous_waiting : &waiting.last) = c->previous_waiting;
+    c->is_waiting = 0;
 }
 
-static void enter_pace(client *c) {
-    c->next_paced = paced;
-    if (paced) paced->previous_paced = c;
-    paced = c;
+/* Most are due later than all others: the place is looked for from the end. */
+static void start_waiting(client *c) {
+    client *before = waiting.last;
+    while (before && before->due_ns > c->due_ns) before = before->previous_waiting;
+    c->previous_waiting = before;
+    c->next_waiting = before ? before->next_waiting : waiting.first;
+    *(before ? &before->next_waiting : &waiting.first) = c;
+    *(c->next_waiting ? &c->next_waiting->previous_waiting : &waiting.last) = c;
+    c->is_waiting = 1;
 }
 
 static void hang_up(client *c) {
-    leave_pace(c);
+    stop_waiting(c);
     close(c->fd);
     free(c->body);
     free(c);
@@ -185,48 +131,83 @@ static void want(client *c, int what) {
     c->watched = what;
 }
 
-static void choose_answer(client *c) {
+static const piece *answer_to(client *c) {
     const char *line = c->request.head;
-    c->sent = 0;
-    c->next_event = -1;
-    if (c->body_len > MAX_BODY) c->sending = &too_large;
-    else if (!strncmp(line, "GET /v1/models ", 15)) c->sending = &models;
-    else if (strncmp(line, "POST /v1/chat/completions ", 26)) c->sending = &not_found;
-    else if (!wants_stream(c)) c->sending = &completion;
-    else {
-        c->sending = &stream_head;
-        c->next_event = 0;
-        c->pace_ns = wanted_pace_ns(c);
-        c->due_ns = now_ns();
+    int large = read_model(c);
+    if (c->body_len > MAX_BODY) return &too_large;
+    if (!strncmp(line, "GET /v1/models ", 15)) return &models;
+    if (strncmp(line, "POST /v1/chat/completions ", 26)) return &not_found;
+    c->fate = misbehaves ? drawn_fate() : &fine;
+    if (c->fate->instead) return c->fate->instead;
+    if (!wants_stream(c)) return large ? &large_completion : &completion;
+    c->next_event = 0;
+    c->end_event = c->fate->missing ? c->deltas / 2 : EVENTS;
+    return &stream_head;
+}
+
+static void choose_answer(client *c) {
+    c->fate = &fine;
+    c->next_event = c->end_event = -1;
+    c->sent = c->due_ns = 0;
+    c->sending = answer_to(c);
+    if (c->fate->missing == 100) {
+        c->sending = NULL;
+    } else if (c->fate->missing && c->next_event < 0) {
+        c->own = (piece){c->sending->len / 2, c->sending->data};
+        c->sending = &c->own;
     }
+    if (c->pace_ns || c->fate->delay_ms) c->due_ns = now_ns() + (int64_t)c->fate->delay_ms * 1000000;
+}
+
+/* What follows the piece that was sent, and when. */
+static void choose_next(client *c) {
+    int at = c->next_event;
+    c->sent = 0;
+    c->sending = NULL;
+    if (at == c->end_event) {
+        if (c->fate->linger_ms) c->due_ns = now_ns() + (int64_t)c->fate->linger_ms * 1000000;
+        return;
+    }
+    if (c->pace_ns && at && at <= DELTAS) c->due_ns += c->pace_ns;
+    c->sending = &chunks[at];
+    c->next_event = at + 1 == c->deltas ? DELTAS : at + 1;
+}
+
+/* An event with the time it is sent at in the last digits of its id. */
+static void stamp(client *c) {
+    char digits[24];
+    c->own = (piece){c->sending->len, c->stamped};
+    memcpy(c->stamped, c->sending->data, c->sending->len);
+    snprintf(digits, sizeof digits, "%0*d", STAMP_DIGITS, (int)(now_ns() / 1000 % STAMP_ROUND));
+    memcpy((char *)memmem(c->stamped, c->own.len, "\",\"object", 9) - STAMP_DIGITS, digits, STAMP_DIGITS);
+    c->sending = &c->own;
 }
 
 enum progress { ANSWERED, WAITING, GONE };
 
 /* Send what is due of the answer. */
 static enum progress answer(client *c) {
-    while (c->sending) {
-        ssize_t n = send(c->fd, c->sending->data + c->sent, c->sending->len - c->sent, MSG_NOSIGNAL);
+    for (;;) {
+        if (c->due_ns && c->due_ns > now_ns()) {
+            want(c, EPOLLRDHUP);
+            start_waiting(c);
+            return WAITING;
+        }
+        if (!c->sending) break;
+        if (c->pace_ns && c->sending >= chunks && c->sending < chunks + DELTAS) stamp(c);
+        size_t left = c->sending->len - c->sent, most = c->fate->step && c->fate->step < left ? c->fate->step : left;
+        ssize_t n = send(c->fd, c->sending->data + c->sent, most, MSG_NOSIGNAL);
         if (n < 0 && errno != EAGAIN) return GONE;
         if (n > 0) c->sent += n;
-        if (c->sent < c->sending->len) {
+        if (n < (ssize_t)most) {
             want(c, EPOLLOUT | EPOLLRDHUP);
             return WAITING;
         }
-        c->sent = 0;
-        c->sending = NULL;
-        if (c->next_event < 0 || c->next_event == EVENTS) break;
-        if (c->pace_ns && c->next_event && c->next_event <= DELTAS) {
-            c->due_ns += c->pace_ns;
-            if (c->due_ns > now_ns()) {
-                want(c, EPOLLRDHUP);
-                enter_pace(c);
-                return WAITING;
-            }
-        }
-        c->sending = &chunks[c->next_event++];
+        if (c->sent == c->sending->len) choose_next(c);
+        else c->due_ns = now_ns() + STEP_NS;
     }
-    return c->request.keep_alive ? ANSWERED : GONE;
+    if (c->fate->ending == RESET) setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+    return c->request.keep_alive && c->fate->ending == KEEP ? ANSWERED : GONE;
 }
 
 /* Read and answer until the socket has nothing more, or an answer has to wait. 0: the connection is over. */
@@ -251,22 +232,12 @@ static int serve_client(client *c) {
     }
 }
 
-static void send_due_events(void) {
+static void send_what_is_due(void) {
     int64_t now = now_ns();
-    for (client *c = paced, *next; c; c = next) {
-        next = c->next_paced;
-        if (c->due_ns > now) continue;
-        leave_pace(c);
-        c->sending = &chunks[c->next_event++];
+    for (client *c; (c = waiting.first) && c->due_ns <= now;) {
+        stop_waiting(c);
         if (!serve_client(c)) hang_up(c);
     }
-}
-
-static int64_t next_due_ns(void) {
-    int64_t due = NEVER;
-    for (client *c = paced; c; c = c->next_paced)
-        if (c->due_ns < due) due = c->due_ns;
-    return due;
 }
 
 static void accept_clients(int listener) {
@@ -276,15 +247,14 @@ static void accept_clients(int listener) {
         if (!c) die("calloc");
         no_delay(fd);
         c->fd = fd;
-        c->next_event = -1;
         c->watched = EPOLLIN;
         message_reset(&c->request, 0);
         watch(upstream_poll, EPOLL_CTL_ADD, fd, EPOLLIN, c);
     }
 }
 
-/* `loopback upstream PORT [PACE_MS]` on 127.0.0.1; PORT 0 takes a free one; prints {"port": N} once it listens. */
-static _Noreturn void upstream(int port, int pace_ms) {
+/* `loopback upstream PORT [PACE_MS [chaos]]` on 127.0.0.1; PORT 0 takes a free one; prints {"port": N} once it listens. */
+static _Noreturn void upstream(int port, int pace_ms, int chaos) {
     struct sockaddr_in address = local_address("127.0.0.1", port);
     socklen_t size = sizeof address;
     int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -295,16 +265,17 @@ static _Noreturn void upstream(int port, int pace_ms) {
     watch(upstream_poll, EPOLL_CTL_ADD, listener, EPOLLIN, NULL);
     make_answers();
     default_pace_ns = (int64_t)pace_ms * 1000000;
+    misbehaves = chaos;
     printf("{\"port\": %d}\n", ntohs(address.sin_port));
     fflush(stdout);
     for (struct epoll_event ready[256];;) {
-        int n = wait_events(upstream_poll, ready, 256, next_due_ns());
+        int n = wait_events(upstream_poll, ready, 256, waiting.first ? waiting.first->due_ns : NEVER);
         for (int i = 0; i < n; i++) {
             client *c = ready[i].data.ptr;
             if (!c) accept_clients(listener);
             else if (ready[i].events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP) || !serve_client(c)) hang_up(c);
         }
-        send_due_events();
+        send_what_is_due();
     }
 }
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,12 @@ QUIET_S = 0.3
 QUIET_CPU_S = 0.02
 QUIET_AT_MOST_S = 5.0
 STOP_S = 15.0
+TCP_STATES = {"01": "established", "0A": "listening"}
+"""By their number in /proc/net/tcp; all others are on their way out."""
+
+
+class TooFewFiles(Exception):
+    """The system allows fewer open files than what is measured needs; the message says how many."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,45 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
     if process.stdout:
         process.stdout.close()
+
+
+def raise_file_limit(needed: int) -> None:
+    """Let this process, and all that it starts, have as many open files as the system allows. Raises TooFewFiles."""
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowed))
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        raise TooFewFiles(f"a process needs {needed} open files, {allowed} are allowed: raise `ulimit -Hn`")
+
+
+def open_files(pid: int) -> int:
+    """How many file descriptors the tree has."""
+    return sum(1 for member in tree(pid) for _ in _descriptors(member))
+
+
+def sockets(pid: int) -> Counter[str]:
+    """The tree's TCP sockets: `established`, `listening`, and `ending` for every other state; an idle one is established."""
+    inodes = {link[len("socket:[") : -1] for member in tree(pid) for link in _descriptors(member) if "socket:" in link}
+    counted: Counter[str] = Counter()
+    for table in filter(Path.exists, (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))):
+        for line in table.read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[9] in inodes:
+                counted[TCP_STATES.get(fields[3], "ending")] += 1
+    return counted
+
+
+def _descriptors(pid: int) -> list[str]:
+    """What the file descriptors of one process are."""
+    links: list[str] = []
+    try:
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                links.append(str(entry.readlink()))
+            except FileNotFoundError:
+                continue  # closed since it was listed
+    except FileNotFoundError:
+        pass  # the process has ended, and has none
+    return links
 
 
 def _kill(pid: int) -> None:

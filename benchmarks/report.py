@@ -1,4 +1,4 @@
-"""Rows of the report: a figure, the unit beside it, the multiple of the unit, and whether the target is met.
+"""Rows of the report: a figure, the unit beside it, the multiple of the unit, and whether each target is met.
 
 Everything is a median over rounds with its quartiles; a multiple is taken round by round, so that a slow spell of the
 machine is in both of its terms.
@@ -34,8 +34,19 @@ class Spread(msgspec.Struct, frozen=True):
         return f"{_short(self.median)} [{_short(self.low)}..{_short(self.high)}]"
 
 
+class Goal(msgspec.Struct, frozen=True):
+    """A target in words, and whether it is met."""
+
+    text: str
+    met: bool
+
+    @classmethod
+    def at_most(cls, value: float, limit: float, unit: str) -> Goal:
+        return cls(f"<= {limit:g} {unit}", value <= limit)
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One line. `unit_of` names what the unit is; `met` is None where nothing is asked."""
+    """One line. `unit_of` names what the unit is; there are no `goals` where nothing is asked."""
 
     name: str
     measure: str
@@ -45,18 +56,41 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     multiple: Spread | None = None
     above: Spread | None = None
     """The figure minus the unit, where that is what the target is about."""
-    target: str = ""
-    met: bool | None = None
+    goals: tuple[Goal, ...] = ()
     note: str = ""
+
+    @property
+    def met(self) -> bool:
+        """Whether nothing is missed."""
+        return all(goal.met for goal in self.goals)
+
+    def aiming(self, *goals: Goal) -> Row:
+        """With these goals, too."""
+        return msgspec.structs.replace(self, goals=self.goals + goals)
+
+    def failed(self, failure: str) -> Row:
+        """Not met, whatever its figure; as it is, where nothing failed."""
+        if not failure:
+            return self
+        goals = tuple(Goal(goal.text, met=False) for goal in self.goals) or (Goal("no failed call", met=False),)
+        return msgspec.structs.replace(self, goals=goals, note=failure)
 
     def line(self) -> tuple[str, ...]:
         """The cells of the printed table."""
         unit = f"{self.unit_of} {self.unit.text()}" if self.unit else "-"
-        multiple = f"{self.multiple.text()} x" if self.multiple else "-"
-        if self.above:
-            multiple += f", {self.above.text()} above"
-        verdict = {True: "met", False: "NOT MET", None: ""}[self.met]
-        return f"{self.name}, {self.measure}", self.figure.text(), unit, multiple, self.target, verdict, self.note
+        beside = [f"{self.multiple.text()} x"] if self.multiple else []
+        beside += [f"{self.above.text()} above"] if self.above else []
+        target = "; ".join(goal.text for goal in self.goals)
+        verdict = "; ".join("met" if goal.met else "NOT MET" for goal in self.goals)
+        return (
+            f"{self.name}, {self.measure}",
+            self.figure.text(),
+            unit,
+            ", ".join(beside) or "-",
+            target,
+            verdict,
+            self.note,
+        )
 
 
 HEADINGS = ("row", "figure", "unit", "multiple", "target", "", "")
@@ -69,17 +103,14 @@ def compared(
     unit_of: str,
     units: Sequence[float],
     *,
-    at_most: float | None = None,
-    at_least: float | None = None,
+    at_most: Sequence[float] = (),
+    at_least: Sequence[float] = (),
     note: str = "",
 ) -> Row:
-    """A row whose target, if it has one, is about the multiple; `figures` and `units` are of the same rounds."""
+    """A row whose targets, if it has any, are about the multiple; `figures` and `units` are of the same rounds."""
     multiple = Spread.of([figure / unit for figure, unit in zip(figures, units, strict=True)])
-    target, met = "", None
-    if at_most is not None:
-        target, met = f"<= {at_most:g} x", multiple.median <= at_most
-    elif at_least is not None:
-        target, met = f">= {at_least:g} x", multiple.median >= at_least
+    goals = [Goal.at_most(multiple.median, limit, "x") for limit in at_most]
+    goals += [Goal(f">= {limit:g} x", multiple.median >= limit) for limit in at_least]
     return Row(
         name=name,
         measure=measure,
@@ -87,8 +118,7 @@ def compared(
         unit_of=unit_of,
         unit=Spread.of(units),
         multiple=multiple,
-        target=target,
-        met=met,
+        goals=tuple(goals),
         note=note,
     )
 

@@ -10,13 +10,19 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.loopback import Load, Loopback, Request, Target
+from benchmarks.loopback import Load, Loopback, Plan, Request, Target
 from benchmarks.processes import Cores, cpu_s, quiet_cpu_s
 
 CONNECTIONS = 64
+WIDE_CONNECTIONS = 256
 RATE = 100
 BODY_BYTES = 1078
 """Of every request; the loopback's answer has as many, and so has the echo's."""
+LARGE_BYTES = 30_213
+LARGE_MESSAGES = 32
+DELTAS = 100
+"""Events of a stream that carry text; a pace is kept between these."""
+PACE_MS = 10
 CHAT = "/v1/chat/completions"
 
 
@@ -47,19 +53,25 @@ class Requests:
     call: Request
     stream: Request
     paced: Request
+    large: Request
+    large_both: Request
     echo: Request
     echo_stream: Request
+    echo_paced: Request
 
     @classmethod
     def write(cls, folder: Path) -> Requests:
-        """Write the bodies, each of BODY_BYTES."""
-        call = _body(folder / "call.json", "bench", stream=False)
+        """Write the bodies, each of BODY_BYTES but the large ones."""
+        call = chat(folder / "call.json", "bench")
         return cls(
-            call=Request(CHAT, call),
-            stream=Request(CHAT, _body(folder / "stream.json", "bench", stream=True)),
-            paced=Request(CHAT, _body(folder / "paced.json", "bench-10ms", stream=True)),
-            echo=Request("/echo", call),
-            echo_stream=Request("/sse", call),
+            call=call,
+            stream=chat(folder / "stream.json", "bench", stream=True),
+            paced=chat(folder / "paced.json", f"bench-{PACE_MS}ms", stream=True),
+            large=chat(folder / "large.json", "bench", size=LARGE_BYTES, messages=LARGE_MESSAGES),
+            large_both=chat(folder / "large-both.json", "bench-large", size=LARGE_BYTES, messages=LARGE_MESSAGES),
+            echo=Request("/echo", call.body),
+            echo_stream=Request("/sse", call.body),
+            echo_paced=Request(f"/sse?{PACE_MS}", call.body),
         )
 
 
@@ -71,10 +83,19 @@ class Bench:
     cores: Cores
     seconds: float
 
-    def sample(self, target: Target, request: Request, *, rate: float = 0, core: int | None = None) -> Sample:
-        """One load on `target`: closed loop on CONNECTIONS, or open loop at `rate`; generated on `core`, if given."""
+    def sample(
+        self,
+        target: Target,
+        request: Request,
+        *,
+        connections: int = CONNECTIONS,
+        rate: float = 0,
+        core: int | None = None,
+    ) -> Sample:
+        """One load on `target`: closed loop, or open loop at `rate`; generated on `core`, if given."""
+        plan = Plan(connections=connections, seconds=self.seconds, rate=rate)
         before = cpu_s(target.pid)
-        load = self.loopback.load(target, request, connections=CONNECTIONS, seconds=self.seconds, rate=rate, core=core)
+        load = self.loopback.load(target, request, plan, core=core)
         return Sample(load, quiet_cpu_s(target.pid) - before)
 
 
@@ -103,14 +124,16 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _body(file: Path, model: str, *, stream: bool) -> Path:
-    """A chat completion request of exactly BODY_BYTES: what is asked is filled up with words."""
+def chat(file: Path, model: str, *, stream: bool = False, size: int = BODY_BYTES, messages: int = 1) -> Request:
+    """A chat completion request of exactly `size` bytes, in `file`: what is asked is filled up with words."""
     words = "How much does one call cost when it is held, relayed, metered and settled? "
-    message = {"role": "user", "content": ""}
-    body: dict[str, object] = {"model": model, "max_tokens": 256, "messages": [message]}
+    asked = [{"role": "user", "content": ""} for _ in range(messages)]
+    body: dict[str, object] = {"model": model, "max_tokens": 256, "messages": asked}
     if stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
-    room = BODY_BYTES - len(msgspec.json.encode(body))
-    message["content"] = (words * (room // len(words) + 1))[:room]
+    share, rest = divmod(size - len(msgspec.json.encode(body)), messages)
+    for message in asked:
+        message["content"] = (words * (share // len(words) + 1))[:share]
+    asked[-1]["content"] += "." * rest
     file.write_bytes(msgspec.json.encode(body))
-    return file
+    return Request(CHAT, file)

@@ -217,7 +217,7 @@ def _paced(samples: Samples) -> list[Row]:
     return [compared("paced", "CPU us/stream", _cpu(product), "echo call", _cpu(samples["echo call"]), note=note)]
 
 
-def _events_row(samples: Samples) -> list[Row]:
+def _event_costs(samples: Samples) -> list[Row]:
     """An event's own cost, on both sides: a paced stream without what a call costs anyway."""
     ours, theirs = (
         [(stream - call) / DELTAS for stream, call in zip(_cpu(samples[paced]), _cpu(samples[plain]), strict=True)]
@@ -290,7 +290,7 @@ BUILDERS: Mapping[str, Callable[[Samples], list[Row]]] = {
     "large": _large,
     "streams": _streams,
     "paced": _paced,
-    "events": _events_row,
+    "events": _event_costs,
     "latency": _latency,
     "ceiling": _ceiling,
 }
