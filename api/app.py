@@ -26,7 +26,7 @@ from relay.call import new_request_id
 
 log = logging.getLogger("veloera")
 
-GC_THRESHOLDS = (50_000, 50, 1000)
+GC_THRESHOLDS = (50_000, 10, 10)
 """The default collects every 700 objects: with a framework's object graph that is most of p99."""
 THREADS = 16
 """Blocking handlers of the JSON API that may run at once."""

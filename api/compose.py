@@ -21,7 +21,7 @@ from relay.lean_pool import LeanUpstream
 from relay.limits import Limits
 from relay.router import Router
 from relay.tokens import Counter
-from relay.upstream import AiohttpUpstream, Upstream
+from relay.upstream import Upstream
 
 log = logging.getLogger("veloera")
 
@@ -109,6 +109,8 @@ def stop_services(services: Services) -> None:
 def upstream_of(environment: Environment) -> Upstream:
     if environment.upstream_pool == "lean":
         return LeanUpstream(connections=environment.upstream_connections)
+    from relay.aiohttp_pool import AiohttpUpstream  # 8 MB that the lean pool does not need
+
     return AiohttpUpstream(connections=environment.upstream_connections)
 
 

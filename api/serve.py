@@ -5,6 +5,7 @@ again, and nothing but the age of the read models depends on it.
 """
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -120,7 +121,7 @@ class Projector:
     """The folding child, kept alive by a thread of the parent."""
 
     def __init__(self, environment: Environment, spawn: Callable[[], "subprocess.Popen[bytes]"] | None = None) -> None:
-        self._spawn = spawn or (lambda: subprocess.Popen(command(environment)))
+        self._spawn = spawn or (lambda: projector_of(environment))
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._keep_alive, name="projector-keeper", daemon=True)
@@ -151,16 +152,14 @@ class Projector:
             self._stopping.wait(PROJECTOR_RESTART_S)
 
 
-def command(environment: Environment) -> list[str]:
-    """The child's command line. `-P`: a folder named like one of our packages must not come first on the path."""
-    return [
-        sys.executable,
-        "-P",
-        "-m",
-        "cli",
-        "--data-dir",
-        str(environment.data_dir.resolve()),
-        "projector",
-        "--parent",
-        str(os.getpid()),
-    ]
+def projector_of(environment: Environment) -> "subprocess.Popen[bytes]":
+    """Start the child. `-P`: a folder named like one of our packages must not come first on the path. It is told on its standard
+    input what to fold: arguments can be read by every process of the machine.
+    """
+    command = [sys.executable, "-P", "-m", "cli", "projector", "--parent", str(os.getpid())]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE)
+    assert child.stdin is not None, "it was asked for"
+    told = {"folder": str(environment.data_dir.resolve()), "crypto_secret": environment.crypto_secret}
+    child.stdin.write(json.dumps(told).encode() + b"\n")
+    child.stdin.close()
+    return child

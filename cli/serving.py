@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -12,10 +13,12 @@ from types import FrameType
 import click
 
 from cli.failures import Unavailable
-from cli.opening import environment, opened, opened_store
+from cli.opening import environment, opened
 from cli.output import emit, example, json_option, say
 
 PARENT_WATCH_S = 0.5
+PROJECTOR_NICENESS = 5
+"""Calls come first; lists may be a little older."""
 
 
 @click.command(epilog=example("veloera serve --port 3000", "HOST=0.0.0.0 DATA_DIR=/srv/veloera veloera serve"))
@@ -69,23 +72,31 @@ def init(*, as_json: bool) -> None:
 
 
 @click.command(hidden=True)
-@click.option("--parent", type=int, default=0, help="End with this process.")
+@click.option(
+    "--parent", type=int, required=True, help="End with this process, which says on standard input what to fold."
+)
 def projector(parent: int) -> None:
     """Fold read models until SIGTERM. `veloera serve` starts this beside itself."""
+    from ledger.sqlite import SqliteStore
+    from ledger.vault import open_vault
     from projections.projector import run
 
     stop = threading.Event()
-    if parent:
-        threading.Thread(target=end_with, args=(parent, stop), daemon=True, name="parent-watch").start()
 
     def told_to_stop(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, told_to_stop)
-    with opened_store(with_vault=True) as (store, vault):
-        assert vault is not None, "it was asked for"
-        run(store.folder, store, vault, stop)
+    # Told, not read from the environment: reading that takes a library that would be half of this process's memory.
+    told = json.loads(sys.stdin.readline() or "{}")
+    threading.Thread(target=end_with, args=(parent, stop), daemon=True, name="parent-watch").start()
+    os.nice(PROJECTOR_NICENESS)
+    store = SqliteStore(Path(told["folder"]))
+    try:
+        run(store.folder, store, open_vault(store, store.folder, told["crypto_secret"]), stop)
+    finally:
+        store.close()
 
 
 def end_with(parent: int, stop: threading.Event) -> None:

@@ -21,7 +21,7 @@ OPENING_TIMEOUT_S = 2.0
 OPENING_PERIOD_S = 0.02
 CHECKPOINT_PAGES = 16_000
 """WAL pages between checkpoints, 64 MB: with many accounts, each commit touches pages all over the file."""
-CACHE_KIB = 32_768
+CACHE_KIB = 8_192
 
 PASSING_CODES = frozenset(
     {

@@ -1,12 +1,16 @@
 """The lean pool as the relay sees it: a request goes out in one write and is sent twice only when it reached nobody."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from relay.lean.dial import Dialer, Permit, anywhere
 from relay.lean.pool import IDLE_S, Pool
 from relay.lean.seats import MAX_WAITING, Seats
 from relay.lean.wire import Shapes
-from relay.upstream import AiohttpUpstream, Answer, Outgoing, Sending
+from relay.upstream import Answer, Outgoing, Sending
+
+if TYPE_CHECKING:  # 8 MB that only proxies need
+    from relay.aiohttp_pool import AiohttpUpstream
 
 
 class LeanUpstream:
@@ -64,5 +68,7 @@ class LeanUpstream:
 
     async def _through_proxy(self, request: Outgoing, sending: Sending) -> Answer:
         if self._proxied is None:
+            from relay.aiohttp_pool import AiohttpUpstream
+
             self._proxied = AiohttpUpstream(connections=self._connections)
         return await self._proxied.open(request, sending)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDictProxy
 
+from relay.aiohttp_pool import AiohttpUpstream
 from relay.errors import UpstreamCut
 from relay.lean.answer import HIGH_WATER_BYTES
 from relay.lean.connection import Connection
@@ -18,7 +19,7 @@ from relay.lean.decoding import PIECE_BYTES, Decoder
 from relay.lean.seats import Site
 from relay.lean.wire import Origin
 from relay.lean_pool import LeanUpstream
-from relay.upstream import AiohttpUpstream, Answer, Outgoing, Sending
+from relay.upstream import Answer, Outgoing, Sending
 from tests.harness.raw_peer import RawPeer, Wire
 
 SITE = Site(Origin(tls=False, host="127.0.0.1", port=1))
