@@ -141,7 +141,7 @@ def test_the_tree_has_the_children_of_a_process_with_their_cpu_and_files() -> No
         assert child.stdout
         child.stdout.read(1)
         members, used_s = tree(os.getpid()), cpu_s(os.getpid()) - before_s
-        all_files, own_files = open_files(os.getpid()), len(os.listdir("/proc/self/fd"))
+        all_files, own_files = open_files(os.getpid()), len(list(Path("/proc/self/fd").iterdir()))
         child.communicate(b"\n")
 
     assert child.pid in members
