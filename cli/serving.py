@@ -17,7 +17,7 @@ from cli.opening import environment, opened
 from cli.output import emit, example, json_option, say
 
 PARENT_WATCH_S = 0.5
-PROJECTOR_NICENESS = 5
+PROJECTOR_NICENESS = 10
 """Calls come first; lists may be a little older."""
 
 

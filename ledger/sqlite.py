@@ -16,7 +16,7 @@ import msgspec
 from eventsourcing.persistence import PersistenceError
 
 from domain.books import EMPTY, Decision, Guard, Result
-from domain.commands import Command, VaultPut
+from domain.commands import Command, Hold, OnCharge, VaultPut
 from domain.events import ChargeExtended, ChargeHeld, Fact
 from domain.ledger import decide
 from domain.streams import StreamId
@@ -79,16 +79,13 @@ class SqliteStore(SqliteReader):
             raise StoreRefused(f"{self.folder / 'ledger.db'} is not a ledger: {error}") from error
 
     def commit(self, batch: Sequence[Command]) -> list[Result]:
-        accounts: set[str] = set()
-        streams: set[StreamId] = set()
-        for command in batch:
-            accounts.update(command.accounts())
-            streams.update(command.streams())
         try:
-            with self._exclusively():
-                guards, history = self._load(accounts, streams)
-                decision = decide(batch, guards, history, self._now())
-                self._write(batch, decision, accounts)
+            try:
+                decision = self._commit(batch, trusting=True)
+            except sqlite3.IntegrityError:
+                # Something there already was taken for new. Look at everything, and decide again.
+                self._memory.forget()
+                decision = self._commit(batch, trusting=False)
         except BaseException as error:
             self._memory.forget()
             if isinstance(error, sqlite3.OperationalError):
@@ -96,6 +93,21 @@ class SqliteStore(SqliteReader):
             raise
         self._memory.keep(decision)
         return decision.results
+
+    def _commit(self, batch: Sequence[Command], *, trusting: bool) -> Decision:
+        accounts: set[str] = set()
+        for command in batch:
+            accounts.update(command.accounts())
+        with self._exclusively():
+            guards, history = self._load(batch, accounts, trusting=trusting)
+            now = self._now()
+            decision = decide(batch, guards, history, now)
+            if trusting and any(_refused_unseen(*pair) for pair in zip(batch, decision.results, strict=True)):
+                # What is refused writes nothing, so nothing would tell that its stream was there.
+                guards, history = self._load(batch, accounts, trusting=False)
+                decision = decide(batch, guards, history, now)
+            self._write(batch, decision, accounts)
+        return decision
 
     def add_to_keyring(self, entries: dict[str, bytes]) -> None:
         with self._exclusively():
@@ -154,8 +166,13 @@ class SqliteStore(SqliteReader):
         finally:
             fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
-    def _load(self, accounts: set[str], streams: set[StreamId]) -> tuple[dict[str, Guard], dict[StreamId, list[Fact]]]:
-        """What the batch is decided on: from memory where this process wrote it last, else from the file."""
+    def _load(
+        self, batch: Sequence[Command], accounts: set[str], *, trusting: bool
+    ) -> tuple[dict[str, Guard], dict[StreamId, list[Fact]]]:
+        """What the batch is decided on: from memory where this process wrote it last, else from the file.
+
+        `trusting`: a hold's stream is taken for new without a look; where it is not, the write fails on the primary key.
+        """
         memory = self._memory
         memory.check(self._cursor.execute("PRAGMA data_version").fetchone()[0])
         missing = [account for account in accounts if account not in memory.guards]
@@ -164,15 +181,16 @@ class SqliteStore(SqliteReader):
             memory.guards.update(dict.fromkeys(missing, EMPTY))
             memory.guards.update((account, Guard(balance, floor)) for account, balance, floor in found)
         history: dict[StreamId, list[Fact]] = {}
-        unknown: list[StreamId] = []
-        for stream in streams:
-            kept = memory.open_charges.get(stream)
-            if kept is None:
-                unknown.append(stream)
-            else:
-                history[stream] = kept
+        unknown: set[StreamId] = set()
+        for command in batch:
+            if isinstance(command, OnCharge) and command.charge in memory.open_charges:
+                # Nobody else has written since it was held: what memory has of it is all there is.
+                known = ((stream, memory.open_charges.get(stream)) for stream in command.streams())
+                history.update((stream, facts) for stream, facts in known if facts is not None)
+            elif not (trusting and isinstance(command, Hold)):
+                unknown.update(command.streams())
         if unknown:
-            for stream, topic, state in self._cursor.execute(HISTORY_SQL, (_json(unknown),)):
+            for stream, topic, state in self._cursor.execute(HISTORY_SQL, (_json(list(unknown)),)):
                 history.setdefault(stream, []).append(decode(topic, state))
         return {account: memory.guards[account] for account in accounts}, history
 
@@ -237,6 +255,10 @@ class SqliteStore(SqliteReader):
         """The ledger's clock, ms: the machine's, never going back within a process."""
         self._last_now = max(self._last_now, time.time_ns() // 1_000_000)
         return self._last_now
+
+
+def _refused_unseen(command: Command, result: Result) -> bool:
+    return isinstance(command, Hold) and result.status != "created"
 
 
 def refuse_network_file_system(folder: Path) -> None:

@@ -3,8 +3,9 @@
 import sqlite3
 from collections.abc import Sequence
 
+from domain import streams
 from domain.books import Decision, Guard
-from domain.events import ChargeExpired, ChargeHeld, ChargeReleased, ChargeSettled, Fact
+from domain.events import ChargeExpired, ChargeExtended, ChargeHeld, ChargeReleased, ChargeSettled, Fact
 from domain.streams import StreamId
 
 ENDINGS = (ChargeSettled, ChargeReleased, ChargeExpired)
@@ -48,7 +49,7 @@ END_HOLDS = Rows("DELETE FROM holds WHERE charge IN (VALUES", "(?)", ")")
 
 
 class Memory:
-    """What this process wrote last and nobody has changed since: guards, and the streams of open charges.
+    """What this process wrote last and nobody has changed since: guards, and the streams of open charges with their extensions.
 
     The file's data version tells whether another connection has committed; then everything is forgotten. It is read inside the
     transaction, when no other process can write.
@@ -74,7 +75,14 @@ class Memory:
             self.forget()
         self.guards.update(decision.balances)
         for stream, _, fact in decision.entries:
-            if isinstance(fact, ChargeHeld):
+            if isinstance(fact, ChargeHeld | ChargeExtended):
                 self.open_charges[stream] = [fact]
             elif isinstance(fact, ENDINGS):
-                self.open_charges.pop(stream, None)
+                self._end(stream)
+
+    def _end(self, charge: StreamId) -> None:
+        if self.open_charges.pop(charge, None) is None:
+            return
+        n = 1
+        while self.open_charges.pop(streams.extension(charge, n), None) is not None:
+            n += 1

@@ -28,7 +28,19 @@ class Ledger(Protocol):
 class Hold:
     """An open hold. `ended` is true from the first attempt to end it, so that nothing ends it twice."""
 
-    __slots__ = ("_ledger", "amount", "capped", "charge", "ended", "extensions", "group", "key", "model", "user")
+    __slots__ = (
+        "_growing",
+        "_ledger",
+        "amount",
+        "capped",
+        "charge",
+        "ended",
+        "extensions",
+        "group",
+        "key",
+        "model",
+        "user",
+    )
 
     def __init__(
         self, ledger: Ledger, *, charge: str, user: int, key: int, capped: bool, model: str, group: str, amount: int
@@ -43,9 +55,14 @@ class Hold:
         self.amount = amount
         self.extensions = 0
         self.ended = False
+        self._growing: asyncio.Future[Result] | None = None
 
     async def extend(self, amount: int) -> Result:
         """Hold more. The result says what is there when it is not enough. Raises LedgerError."""
+        self._growing = asyncio.ensure_future(self._extend(amount))
+        return await asyncio.shield(self._growing)
+
+    async def _extend(self, amount: int) -> Result:
         n = self.extensions + 1
         command = commands.Extend(
             charge=self.charge, user=self.user, key=self.key, capped=self.capped, n=n, amount=amount
@@ -56,13 +73,19 @@ class Hold:
             self.amount += amount
         return result
 
+    async def _grown(self) -> None:
+        """An end names its extensions: the one that is under way is waited for, also where nobody else does any more."""
+        self.ended = True
+        if self._growing is not None:
+            await asyncio.wait([self._growing])
+
     async def settle(
         self, *, price: Price, usage: Usage, ended_by: str, basis: str, endpoint: str, stream: bool, channel: int,
         upstream_model: str, upstream_request_id: str, client_request_id: str, first_byte_ms: int, duration_ms: int,
         attempts: Sequence[int],
     ) -> Result:  # fmt: skip
         """End the hold with what the call cost. Raises Unavailable when it could not be made durable."""
-        self.ended = True
+        await self._grown()
         return await self._end(
             commands.Settle(
                 charge=self.charge,
@@ -93,7 +116,7 @@ class Hold:
         self, why: str, *, endpoint: str = "", status: int = 0, attempts: Sequence[int] = (), duration_ms: int = 0
     ) -> Result:
         """End the hold with nothing charged. Raises Unavailable when it could not be made durable."""
-        self.ended = True
+        await self._grown()
         return await self._end(
             commands.Release(
                 charge=self.charge,
@@ -114,13 +137,22 @@ class Hold:
         """The same command may be sent again after a failure: a stream ends once, however often it is told to."""
         for attempt in range(SETTLE_TRIES):
             try:
-                return await outcome(self._ledger, command)
+                result = await outcome(self._ledger, command)
             except LedgerClosed:
                 break
             except LedgerUnavailable:
                 if attempt + 1 < SETTLE_TRIES:
                     await asyncio.sleep(SETTLE_PAUSE_S * 2**attempt)
+            else:
+                if result.ok or _is_over(command, result):
+                    return result
+                raise Unavailable(f"the hold was not ended: {result.status} {result.why}")
         raise Unavailable("the charge could not be made durable; the hold is closed by its deadline")
+
+
+def _is_over(command: commands.EndCharge, result: Result) -> bool:
+    """A hold that was to be given back, and has ended already: by its deadline, for one."""
+    return isinstance(command, commands.Release) and result.status.startswith("already_")
 
 
 async def open_hold(ledger: Ledger, command: commands.Hold) -> Hold:

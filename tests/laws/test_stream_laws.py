@@ -183,6 +183,34 @@ def test_a_task_that_is_cancelled_at_any_moment_leaves_no_hold_open(house: House
     assert house.is_sound()
 
 
+@pytest.mark.parametrize("how", ["cancelled", "left"])
+def test_a_hold_that_is_growing_when_its_call_ends_is_ended_whole(tmp_path: Path, how: str) -> None:
+    house = open_house(tmp_path, hold_output_tokens=2)
+    words = [event(choices=choice({"content": f"w{i} "})) for i in range(40)]
+
+    async def end_after(turns: int) -> None:
+        house.upstream.script = Script(words, ends="hang")
+        call = house.call(max_tokens=None)
+        task = asyncio.ensure_future(house.carry(call))
+        await house.held(call)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if how == "cancelled":
+            task.cancel()
+        else:
+            call.interrupt("client_left")
+        await asyncio.wait([task])
+
+    async def every_moment() -> None:
+        for turns in range(80):
+            await end_after(turns)
+
+    asyncio.run(every_moment())
+
+    assert house.is_sound()
+    house.close()
+
+
 def test_a_stream_grows_its_hold_as_far_as_the_balance_and_is_then_ended_politely(tmp_path: Path) -> None:
     house = open_house(tmp_path, opening_mills=100 * MILLS_PER_TOKEN, hold_output_tokens=10)
     words = [event(choices=choice({"content": f"w{i} "})) for i in range(400)]
