@@ -32,8 +32,6 @@ PROJECTOR_RESTART_S = 0.5
 PROJECTOR_STOP_S = 10
 FIRST_FOLD_S = 10.0
 KEEP_ALIVE_S = 75
-SWITCH_INTERVAL_S = 0.0005
-"""How long a thread may keep the interpreter from another: the default of 5 ms would be in every answer's latency."""
 
 
 def serve(environment: Environment) -> None:
@@ -44,7 +42,6 @@ def serve(environment: Environment) -> None:
     port = sockets.insecure_sockets[0].getsockname()[1]
     base_url = f"http://{_visible(environment.host)}:{port}"
     first = _prepare(environment, base_url)
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     projector = Projector(environment)
     projector.start()
     try:
