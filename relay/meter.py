@@ -13,6 +13,8 @@ from relay.format import Format, Said
 
 MAX_KEPT_TEXT_BYTES = 4 * 1024 * 1024
 MAX_UNREAD_BYTES = 256 * 1024
+ONE_TOKEN_CHARACTERS = 16
+"""A piece of a stream that is no longer than a long word is one token: most providers send them one by one."""
 ENVELOPE_BYTES = 250
 """Of one event, about what is not its text."""
 
@@ -207,4 +209,6 @@ def believable(stated: dict[str, object]) -> Usage | None:
 def tokens_in(text: str) -> int:
     """About how many tokens a piece of a stream has: pieces are mostly single tokens, and other scripts about one a character."""
     size = len(text)
-    return max(1, size // 4) if text.isascii() else max(1, size)
+    if size <= ONE_TOKEN_CHARACTERS:
+        return 1 if text.isascii() else max(1, size * 2 // 3)
+    return size // 4 if text.isascii() else size

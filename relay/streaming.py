@@ -24,6 +24,7 @@ from relay.meter import Measured, Meter, Verdict
 from relay.settling import NOTHING, Ending, FailedAtFirst, settle
 
 ASK_AT_PERCENT = 75
+SLACK_TOKENS = 16
 
 
 class Cover:
@@ -60,7 +61,7 @@ class Cover:
 
     def _reach(self) -> int:
         """Our count is an estimate: what the client allowed itself may pass it by a quarter before more is asked for."""
-        return self.tokens if self.tokens < self._limit else self.tokens * 5 // 4 + 1
+        return self.tokens if self.tokens < self._limit else self.tokens * 5 // 4 + SLACK_TOKENS
 
     async def settled(self) -> None:
         """Wait until nothing is being asked for. A ledger that cannot extend now ends the stream politely."""
@@ -75,7 +76,8 @@ class Cover:
 
     def _ask(self) -> None:
         if self._asking is None and not self._last and not self._is_free():
-            more = min(self._step, max(self._limit - self.tokens, 1)) if self.tokens < self._limit else self._step
+            wanted = self._limit - self.tokens if self.tokens < self._limit else self._limit // 4 + SLACK_TOKENS
+            more = min(self._step, wanted)
             self._request(more, self._price.ceiling_mills(0, more))
 
     def _request(self, tokens: int, amount: int) -> None:
