@@ -50,7 +50,7 @@ def tail(lines: int, after: int | None, *, follow: bool, as_json: bool) -> None:
     """Print the newest facts, oldest first."""
     from ledger.follow import PAGE_LIMIT_FACTS, Follow
 
-    with opened_store() as (store, _):
+    with opened_store() as store:
         following = Follow(store, after=max(0, store.head() - lines) if after is None else after)
         try:
             while True:
@@ -108,7 +108,7 @@ def explain(request_id: str, *, as_json: bool) -> None:
         stream = stream_of(request_id)
     except ValueError as error:
         raise Misused(str(error)) from None
-    with opened_store() as (store, _):
+    with opened_store() as store:
         found = explained(store, stream)
     if found is None:
         raise NotFound(f"no call {request_id} was ever held; a call that was refused before its hold has no charge")
@@ -130,7 +130,7 @@ def verify(*, as_json: bool) -> None:
     """
     from ledger.verify import verify as verified
 
-    with opened_store() as (store, _), progress(store.head(), "Verifying") as bar:
+    with opened_store() as store, progress(store.head(), "Verifying") as bar:
         seen = 0
 
         def moved(position: int, _head: int) -> None:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from domain.books import Result
     from domain.commands import Command
     from ledger.sqlite import SqliteStore
-    from ledger.vault import Vault
 
 CATCH_UP_S = 60.0
 TRIES = 5
@@ -63,16 +62,15 @@ def opened(*, may_create: bool = False) -> Generator[Books]:
 
 
 @contextmanager
-def opened_store(*, with_vault: bool = False) -> Generator[tuple[SqliteStore, Vault | None]]:
+def opened_store() -> Generator[SqliteStore]:
     """The event store alone, for what trusts nothing else."""
     from ledger.sqlite import SqliteStore
-    from ledger.vault import open_vault
 
     settings = environment()
     _must_exist(settings)
     store = SqliteStore(settings.data_dir.resolve())
     try:
-        yield store, open_vault(store, store.folder, settings.crypto_secret) if with_vault else None
+        yield store
     finally:
         store.close()
 

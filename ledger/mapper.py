@@ -7,9 +7,7 @@ and the topic are columns, not part of the bytes.
 from typing import NamedTuple
 
 import msgspec
-from eventsourcing.persistence import StoredEvent
 
-from domain.books import Entry
 from domain.events import TOPICS, Fact
 from domain.streams import StreamId
 from ledger.errors import UnknownFact
@@ -42,8 +40,3 @@ def decode(topic: str, state: bytes) -> Fact:
         return decoder.decode(state)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnknownFact(f"a stored {topic} does not have its shape: {error}") from error
-
-
-def to_stored(entry: Entry) -> StoredEvent:
-    """The library's form of one fact."""
-    return StoredEvent(entry.stream, entry.version, entry.fact.TOPIC, _encoder.encode(entry.fact))

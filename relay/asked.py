@@ -118,6 +118,16 @@ def text_bound(*raws: msgspec.Raw | None) -> int:
     return tokens + -(-bytes_of_text // BYTES_PER_TOKEN)
 
 
+def prompt_bound(prompt: str | list[object], raw: msgspec.Raw) -> int:
+    """Input tokens of a text, texts, or token ids: ids are counted, texts bounded by their bytes. `raw` is the same as it came."""
+    if isinstance(prompt, list):
+        if all(isinstance(item, int) for item in prompt):
+            return len(prompt)
+        if all(isinstance(item, list) for item in prompt):
+            return sum(len(as_list(item)) for item in prompt)
+    return text_bound(raw)
+
+
 def _walk(value: object) -> tuple[int, int]:
     """(bytes of text, tokens of other things) in a JSON value."""
     if isinstance(value, str):

@@ -11,7 +11,7 @@ from relay import sse
 from relay.asked import Asked
 from relay.errors import BadRequest
 from relay.format import Answered, Endpoint, Said
-from relay.json_values import JsonObject, as_list
+from relay.json_values import JsonObject
 
 
 class _Choice(msgspec.Struct):
@@ -64,7 +64,7 @@ class OpenAICompletions:
             body=body,
             max_output=DEFAULT_MAX_TOKENS if said is None else said,
             choices=max(n, best_of) * prompts,
-            input_bound=_tokens(request.prompt, fields["prompt"]),
+            input_bound=reading.prompt_bound(request.prompt, fields["prompt"]),
             wants_usage=bool(request.stream_options and request.stream_options.include_usage),
         )
 
@@ -131,12 +131,3 @@ def _prompts(prompt: str | list[object]) -> int:
     """How many prompts there are: a list of texts or of token arrays has several."""
     many = isinstance(prompt, list) and isinstance(prompt[0], str | list)
     return len(prompt) if many else 1
-
-
-def _tokens(prompt: str | list[object], raw: msgspec.Raw) -> int:
-    if isinstance(prompt, list):
-        if all(isinstance(item, int) for item in prompt):
-            return len(prompt)
-        if all(isinstance(item, list) for item in prompt):
-            return sum(len(as_list(item)) for item in prompt)
-    return reading.text_bound(raw)

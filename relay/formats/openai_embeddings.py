@@ -10,7 +10,6 @@ from relay import openai_wire as wire
 from relay.asked import Asked
 from relay.errors import BadRequest
 from relay.format import Answered, Endpoint, Said
-from relay.json_values import as_list
 
 
 class _Request(msgspec.Struct):
@@ -47,7 +46,7 @@ class OpenAIEmbeddings:
             body=body,
             max_output=0,
             choices=1,
-            input_bound=_tokens(request.input, fields["input"]),
+            input_bound=reading.prompt_bound(request.input, fields["input"]),
             wants_usage=False,
         )
 
@@ -85,12 +84,3 @@ class OpenAIEmbeddings:
 
     def stream_of(self, body: bytes, *, with_usage: bool) -> bytes:
         return body
-
-
-def _tokens(given: str | list[object], raw: msgspec.Raw) -> int:
-    if isinstance(given, list):
-        if all(isinstance(item, int) for item in given):
-            return len(given)
-        if all(isinstance(item, list) for item in given):
-            return sum(len(as_list(item)) for item in given)
-    return reading.text_bound(raw)
