@@ -9,7 +9,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -33,8 +33,9 @@ from ledger.sqlite_memory import (
 )
 from ledger.sqlite_reading import Snapshot, SqliteReader
 from ledger.sqlite_recorder import EVENTS_DDL, STATE_DDL, LedgerDatastore, LedgerRecorder
+from ledger.store import Seal, Session
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x56454C4F
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "afs", "ceph", "glusterfs"}
@@ -124,6 +125,33 @@ class SqliteStore(SqliteReader):
     def version_of_data(self) -> int:
         return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
 
+    def append_seal(self, seal: Seal) -> bool:
+        with self._apart() as connection, suppress(sqlite3.IntegrityError):
+            connection.execute("INSERT INTO seals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", seal)
+            return True
+        return False
+
+    def lead(self, name: str) -> "FileLead | None":
+        return FileLead.taken(self.folder / f"{name}.lock")
+
+    def put_session(self, session: Session) -> None:
+        with self._apart() as connection:
+            connection.execute("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)", session)
+
+    def end_session(self, digest: str) -> bool:
+        with self._apart() as connection:
+            return connection.execute("DELETE FROM sessions WHERE digest = ?", (digest,)).rowcount > 0
+
+    def end_sessions_of(self, user_id: int) -> int:
+        with self._apart() as connection:
+            return connection.execute("DELETE FROM sessions WHERE user = ?", (user_id,)).rowcount
+
+    def forget_sessions(self, before_ms: int, limit: int = 1000) -> int:
+        sql = """DELETE FROM sessions WHERE digest IN
+            (SELECT digest FROM sessions WHERE expires_at_ms < ? ORDER BY expires_at_ms LIMIT ?)"""
+        with self._apart() as connection:
+            return connection.execute(sql, (before_ms, limit)).rowcount
+
     def close(self) -> None:
         self._cursor.close()
         self._connection.close()
@@ -157,6 +185,22 @@ class SqliteStore(SqliteReader):
                 if self._connection.in_transaction:  # a full disk or an I/O error has rolled back by itself
                     self._cursor.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _apart(self) -> Generator[sqlite3.Connection, None, None]:
+        """A write that is no commit of the ledger: on a connection of its own, since any thread may ask; in turn as well."""
+        descriptor = os.open(self.folder / "ledger.lock", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            connection = self._reading.connect()
+            try:
+                yield connection
+            except sqlite3.OperationalError as error:
+                raise LedgerUnavailable(f"the ledger cannot be written: {error}") from error
+            finally:
+                connection.close()
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def _in_turn(self) -> Generator[None, None, None]:
@@ -255,6 +299,30 @@ class SqliteStore(SqliteReader):
         """The ledger's clock, ms: the machine's, never going back within a process."""
         self._last_now = max(self._last_now, time.time_ns() // 1_000_000)
         return self._last_now
+
+
+class FileLead:
+    """The lead among the processes of one machine: a lock that dies with its process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def taken(cls, path: Path) -> "FileLead | None":
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return cls(descriptor)
+
+    def is_held(self) -> bool:
+        return self._descriptor >= 0
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+        self._descriptor = -1
 
 
 def _refused_unseen(command: Command, result: Result) -> bool:

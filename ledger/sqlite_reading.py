@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from domain.books import Guard
 from domain.streams import StreamId
 from ledger.mapper import Recorded, decode
-from ledger.store import OpenHold, StoredFact
+from ledger.store import OpenHold, Seal, Session, StoredFact
 
 HOLD_COLUMNS = "charge, user, key, capped, amount, extensions, node, epoch, deadline"
+SEAL_COLUMNS = "number, first, last, facts, root, previous, key_id, signature, at"
 
 
 class SqliteReader:
@@ -62,6 +63,18 @@ class SqliteReader:
         sql = """SELECT originator_id FROM stored_events GROUP BY originator_id
             HAVING min(originator_version) <> 1 OR max(originator_version) <> count(*) LIMIT 100"""
         return [row[0] for row in self._all(sql, ())]
+
+    def read_seals(self, after: int, limit: int) -> list[Seal]:
+        sql = f"SELECT {SEAL_COLUMNS} FROM seals WHERE number > ? ORDER BY number LIMIT ?"
+        return [Seal(*row) for row in self._all(sql, (after, limit))]
+
+    def last_seal(self) -> Seal | None:
+        rows = self._all(f"SELECT {SEAL_COLUMNS} FROM seals ORDER BY number DESC LIMIT 1", ())
+        return Seal(*rows[0]) if rows else None
+
+    def session(self, digest: str) -> Session | None:
+        rows = self._all("SELECT digest, user, began_at_ms, expires_at_ms FROM sessions WHERE digest = ?", (digest,))
+        return Session(*rows[0]) if rows else None
 
 
 class Snapshot(SqliteReader):

@@ -44,6 +44,20 @@ STATE_DDL = (
         deadline INTEGER NOT NULL) WITHOUT ROWID""",
     "CREATE TABLE IF NOT EXISTS vault (ref TEXT PRIMARY KEY, sealed BLOB NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS keyring (name TEXT PRIMARY KEY, wrapped BLOB NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS seals (
+        number INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, facts INTEGER NOT NULL, root BLOB NOT NULL,
+        previous BLOB NOT NULL, key_id TEXT NOT NULL, signature BLOB NOT NULL, at INTEGER NOT NULL)""",
+    """CREATE TRIGGER IF NOT EXISTS seals_never_change BEFORE UPDATE ON seals
+        BEGIN SELECT RAISE(ABORT, 'seals are never changed'); END""",
+    """CREATE TRIGGER IF NOT EXISTS seals_never_replaced BEFORE INSERT ON seals
+        WHEN EXISTS (SELECT 1 FROM seals WHERE number = NEW.number)
+        BEGIN SELECT RAISE(ABORT, 'seals are never replaced'); END""",
+    """CREATE TRIGGER IF NOT EXISTS seals_never_go BEFORE DELETE ON seals
+        BEGIN SELECT RAISE(ABORT, 'seals are never deleted'); END""",
+    """CREATE TABLE IF NOT EXISTS sessions (
+        digest TEXT PRIMARY KEY, user INTEGER NOT NULL, began_at_ms INTEGER NOT NULL, expires_at_ms INTEGER NOT NULL) WITHOUT ROWID""",
+    "CREATE INDEX IF NOT EXISTS sessions_by_user ON sessions (user)",
+    "CREATE INDEX IF NOT EXISTS sessions_by_expiry ON sessions (expires_at_ms)",
 )
 INSERT_EVENT_SQL = "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, ?, ?, ?)"
 

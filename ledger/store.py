@@ -40,6 +40,44 @@ class StoredFact(NamedTuple):
     state: bytes
 
 
+class Seal(NamedTuple):
+    """A block of consecutive facts that can no longer change unseen: positions after the last block's up to `last`."""
+
+    number: int
+    """1 for the first block."""
+    first: int
+    last: int
+    """Positions of its first and last fact."""
+    facts: int
+    root: bytes
+    """Merkle root over the stored bytes of its facts, 32 bytes."""
+    previous: bytes
+    """Hash of the block before it, 32 bytes; zeros before the first."""
+    key_id: str
+    signature: bytes
+    """Ed25519, 64 bytes, by a key that the database does not hold."""
+    at: int
+    """ms"""
+
+
+class Session(NamedTuple):
+    """Somebody who is logged in to the console. Not a fact: it may be forgotten, and is no money."""
+
+    digest: str
+    """HMAC of the session's secret, hex."""
+    user: int
+    began_at_ms: int
+    expires_at_ms: int
+
+
+class Lead(Protocol):
+    """One process of all that share a ledger has it. It is lost with the process, and with the connection to a server."""
+
+    def is_held(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
 class LedgerReader(Protocol):
     """What can be read of a ledger. Methods block and may be called by any thread."""
 
@@ -75,6 +113,12 @@ class LedgerReader(Protocol):
         """Streams whose versions are not 1, 2, 3 ...: at most a hundred of them."""
         ...
 
+    def read_seals(self, after: int, limit: int) -> list[Seal]:
+        """Seals with a number above `after`, in order."""
+        ...
+
+    def last_seal(self) -> Seal | None: ...
+
 
 class LedgerStore(LedgerReader, Protocol):
     """An append-only ledger. `commit` is called by one thread at a time."""
@@ -93,6 +137,32 @@ class LedgerStore(LedgerReader, Protocol):
 
     def version_of_data(self) -> int:
         """A number that changes when another connection has committed. Cheap enough to ask a hundred times a second."""
+        ...
+
+    def append_seal(self, seal: Seal) -> bool:
+        """False, and nothing written, when a block of that number is there. Seals are never changed or deleted."""
+        ...
+
+    def lead(self, name: str) -> Lead | None:
+        """Take the lead in something that one process of all does; None while another has it."""
+        ...
+
+    def put_session(self, session: Session) -> None: ...
+
+    def session(self, digest: str) -> Session | None:
+        """A session that was not ended, whether it has expired or not."""
+        ...
+
+    def end_session(self, digest: str) -> bool:
+        """False when there was none."""
+        ...
+
+    def end_sessions_of(self, user_id: int) -> int:
+        """End all sessions of a user; how many there were."""
+        ...
+
+    def forget_sessions(self, before_ms: int, limit: int = 1000) -> int:
+        """Remove at most `limit` sessions that expired before a moment; how many were removed."""
         ...
 
     def close(self) -> None: ...
