@@ -15,6 +15,8 @@ Posting = tuple[str, int]
 
 MAX_ACCOUNT_QUOTA = 9 * 10**15
 MAX_ACCOUNT_MILLS = MAX_ACCOUNT_QUOTA * MILLS_PER_QUOTA
+FROZEN_FLOOR = MAX_ACCOUNT_MILLS + 1
+"""The floor of a frozen account: above whatever it can hold, so that nothing is left to spend."""
 
 NAMES_KEPT = 65_536
 """Names of the accounts that move most are made once: every call asks for them several times."""
@@ -45,6 +47,21 @@ def available(user_id: int) -> str:
 @lru_cache(maxsize=NAMES_KEPT)
 def held(user_id: int) -> str:
     return f"user:{user_id}:held"
+
+
+def invite(user_id: int) -> str:
+    """The wallet of invite bonuses: not spendable until it is transferred."""
+    return f"user:{user_id}:invite"
+
+
+def budget(code_id: int) -> str:
+    """What a code has left to give."""
+    return f"code:{code_id}:budget"
+
+
+def topup(provider: str) -> str:
+    """Where paid quota comes from; never guarded."""
+    return f"platform:topup:{provider}"
 
 
 def cap(key_id: int) -> str:

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from domain import accounts
 from domain.accounts import MAX_ACCOUNT_MILLS, is_guarded
 from domain.events import Fact
 from domain.streams import StreamId
@@ -18,6 +19,10 @@ Status = Literal[
     "exists_with_different",
     "unchanged",
     "insufficient",
+    "frozen",
+    "flagged",
+    "disabled",
+    "over",
     "not_found",
     "already_settled",
     "already_released",
@@ -122,6 +127,18 @@ def alive(books: Books, stream: StreamId, ending: type[Fact]) -> bool:
     """True when the stream began and has not ended."""
     past = books.history(stream)
     return bool(past) and not isinstance(past[-1], ending)
+
+
+def held_with(books: Books, user: int, available: int) -> int:
+    """What is held counts as well where quota is added: it must always be possible to give it back."""
+    return available + books.guard(accounts.held(user)).balance
+
+
+def credit_refused(books: Books, user: int, amount: int) -> Result | None:
+    """Why a user cannot be given `amount` mills more; None when they can."""
+    account = accounts.available(user)
+    total = held_with(books, user, books.guard(account).balance + amount)
+    return too_large(account, total) if total > MAX_ACCOUNT_MILLS else None
 
 
 def too_large(account: str, mills: int) -> Result:

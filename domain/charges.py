@@ -7,8 +7,8 @@ user is by then; what the call cost is taken from it, and beyond it only what is
 from collections.abc import Sequence
 
 from domain import accounts, commands, streams
-from domain.accounts import MAX_ACCOUNT_MILLS, Posting
-from domain.books import Books, Result, Status, same
+from domain.accounts import FROZEN_FLOOR, MAX_ACCOUNT_MILLS, Posting
+from domain.books import Books, Result, Status, same, too_large
 from domain.errors import Broken
 from domain.events import (
     ChargeExpired,
@@ -218,8 +218,12 @@ def _short_of(command: commands.OnCharge, amount: int, books: Books) -> Result |
     for account in wanted:
         there = books.spendable(account)
         if there < amount or there < 0:
+            if books.guard(account).floor == FROZEN_FLOOR:
+                return Result("frozen", needed=amount, account=account, why="the account is frozen")
             return Result("insufficient", needed=amount, available=there, account=account)
-    return None
+    held = accounts.held(command.user)
+    total = books.guard(held).balance + amount
+    return too_large(held, total) if total > MAX_ACCOUNT_MILLS else None
 
 
 def _affordable(command: commands.OnCharge, cost: int, held: int, books: Books) -> tuple[int, int]:

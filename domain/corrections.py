@@ -1,4 +1,4 @@
-"""Quota that the platform gives or takes: grants, and an admin's corrections with their reason.
+"""Quota that the platform gives or takes: grants, opening balances, and an admin's corrections with their reason.
 
 Each has a stream of its own, named for what makes it happen once.
 """
@@ -6,9 +6,9 @@ Each has a stream of its own, named for what makes it happen once.
 import msgspec
 
 from domain import accounts, commands, streams
-from domain.accounts import MAX_ACCOUNT_MILLS
-from domain.books import Books, Result, alive, same, too_large
-from domain.events import Fact, QuotaAdjusted, QuotaGranted, UserDeleted
+from domain.accounts import MAX_ACCOUNT_MILLS, Posting
+from domain.books import Books, Result, alive, credit_refused, held_with, same, too_large
+from domain.events import Fact, QuotaAdjusted, QuotaGranted, QuotaOpened, UserDeleted
 from domain.units import MILLS_PER_QUOTA
 
 
@@ -24,12 +24,10 @@ def adjust(command: commands.Adjust, books: Books) -> Result:
     delta = command.delta
     if delta is None:
         assert command.target is not None, "an adjustment has a delta or a target"
-        if before // MILLS_PER_QUOTA == command.target:
-            return Result("unchanged", available=before)
-        delta = command.target * MILLS_PER_QUOTA - before
+        delta = _to_target(command.target, command.seen, before)
     if delta == 0:
         return Result("unchanged", available=before)
-    if abs(before + delta) > MAX_ACCOUNT_MILLS or _with_held(command.user, before + delta, books) > MAX_ACCOUNT_MILLS:
+    if abs(before + delta) > MAX_ACCOUNT_MILLS or held_with(books, command.user, before + delta) > MAX_ACCOUNT_MILLS:
         return too_large(account, before + delta)
     fact = QuotaAdjusted(
         at=books.now,
@@ -37,6 +35,7 @@ def adjust(command: commands.Adjust, books: Books) -> Result:
         user=command.user,
         delta=delta,
         before=before,
+        seen=command.seen,
         reason=command.reason,
         actor=command.actor,
         postings=((account, delta), (accounts.ADJUST, -delta)),
@@ -55,10 +54,29 @@ def grant(command: commands.Grant, books: Books) -> Result:
         return Result("not_found", why=f"there is no user {command.user}")
     if command.amount <= 0:
         return Result("invalid", why="a grant gives something")
-    account = accounts.available(command.user)
-    total = _with_held(command.user, books.guard(account).balance + command.amount, books)
-    if total > MAX_ACCOUNT_MILLS:
+    refused = credit_refused(books, command.user, command.amount)
+    if refused is not None:
+        return refused
+    books.record(stream, fact)
+    return Result("created", fact)
+
+
+def open_balance(command: commands.Open, books: Books) -> Result:
+    stream = streams.opening(command.source, command.row)
+    past = books.history(stream)
+    if past:
+        return same(past[0], _opened(command, past[0].at))
+    if not alive(books, streams.user(command.user), UserDeleted):
+        return Result("not_found", why=f"there is no user {command.user}")
+    if command.invite < 0:
+        return Result("invalid", why="an invite wallet is never negative")
+    account, wallet = accounts.available(command.user), accounts.invite(command.user)
+    total = books.guard(account).balance + command.amount
+    if abs(total) > MAX_ACCOUNT_MILLS or held_with(books, command.user, total) > MAX_ACCOUNT_MILLS:
         return too_large(account, total)
+    if books.guard(wallet).balance + command.invite > MAX_ACCOUNT_MILLS:
+        return too_large(wallet, books.guard(wallet).balance + command.invite)
+    fact = _opened(command, books.now)
     books.record(stream, fact)
     return Result("created", fact)
 
@@ -69,12 +87,34 @@ def _is_that(command: commands.Adjust, fact: Fact) -> bool:
         return False
     if command.delta is not None:
         return command.delta == fact.delta
+    if command.target is not None and command.seen is not None:
+        return (command.target - command.seen) * MILLS_PER_QUOTA == fact.delta and command.seen == fact.seen
     return command.target is not None and command.target * MILLS_PER_QUOTA == fact.before + fact.delta
 
 
-def _with_held(user: int, available: int, books: Books) -> int:
-    """What is held counts as well: it must always be possible to give it back."""
-    return available + books.guard(accounts.held(user)).balance
+def _to_target(target: int, seen: int | None, before: int) -> int:
+    """Mills from here to `target` quota: from what was seen, so that later movements stay, or else from what is there."""
+    if seen is not None:
+        return (target - seen) * MILLS_PER_QUOTA
+    return 0 if before // MILLS_PER_QUOTA == target else target * MILLS_PER_QUOTA - before
+
+
+def _opened(command: commands.Open, at: int) -> QuotaOpened:
+    moved: list[Posting] = [(accounts.available(command.user), command.amount)]
+    moved += [(accounts.invite(command.user), command.invite), (accounts.OPENING, -command.amount - command.invite)]
+    return QuotaOpened(
+        at=at,
+        user=command.user,
+        amount=command.amount,
+        invite=command.invite,
+        used=command.used,
+        calls=command.calls,
+        source=command.source,
+        row=command.row,
+        digest=command.digest,
+        actor=command.actor,
+        postings=tuple(posting for posting in moved if posting[1]),
+    )
 
 
 def given(user: int, amount: int, why: str, actor: int, at: int) -> QuotaGranted:

@@ -6,7 +6,7 @@ trace and never spoils its batch; commands of one batch see what those before th
 
 from collections.abc import Callable, Mapping, Sequence
 
-from domain import charges, commands, corrections, registry
+from domain import charges, commands, corrections, gift_code, gifts, refunds, registry, standing, task, topup
 from domain.books import Books, Decision, Entry, Guard, Result, Status
 from domain.commands import Command
 from domain.events import Fact
@@ -39,4 +39,21 @@ RULES: dict[type[Command], Callable[..., Result]] = {
     commands.Register: registry.register,
     commands.LimitKey: registry.limit_key,
     commands.Append: registry.append,
+    commands.Refund: refunds.refund,
+    commands.Accept: task.accept,
+    commands.EndTask: task.end,
+    commands.Open: corrections.open_balance,
+    commands.CheckIn: gifts.check_in,
+    commands.TransferInvite: gifts.transfer_invite,
+    commands.SetCreditLimit: standing.set_credit_limit,
+    commands.Freeze: standing.freeze,
+    commands.Unfreeze: standing.unfreeze,
+    commands.RedeemCode: gift_code.redeem,
+    commands.ChangeCode: gift_code.change,
+    commands.DeleteCode: gift_code.delete,
+    commands.InitiateTopUp: topup.initiate,
+    commands.SettleTopUp: topup.settle,
+    commands.ResolveTopUp: topup.resolve,
+    commands.FailTopUp: topup.fail,
+    commands.ReverseTopUp: topup.reverse,
 }

@@ -1,4 +1,4 @@
-"""Users, keys and channels: registered under the next public id, changed by facts on their own streams.
+"""Users, keys, channels and codes: registered under the next public id, changed by facts on their own streams.
 
 A username belongs to one user at a time; a limited key's allowance moves like money, in an asset of its own.
 """
@@ -7,25 +7,45 @@ from collections.abc import Sequence
 
 import msgspec
 
-from domain import accounts, commands, streams
+from domain import accounts, commands, gift_code, gifts, streams
 from domain.accounts import MAX_ACCOUNT_MILLS, Posting
 from domain.books import Books, Result, alive
 from domain.corrections import given
 from domain.events import (
     ChannelDeleted,
+    CodeChanged,
+    CodeDeleted,
+    CodeIssued,
+    CodeTextClaimed,
     Fact,
     KeyCreated,
     KeyDeleted,
     KeyLimitChanged,
     Registered,
+    UserCreated,
+    UserCreditLimitChanged,
     UserDeleted,
+    UserFrozen,
     UsernameClaimed,
     UsernameReleased,
+    UserUnfrozen,
 )
 from domain.units import MILLS_PER_QUOTA
 
-APPENDED = frozenset({"user", "key", "channel", "username", "setting"})
-ENDINGS = (UserDeleted, KeyDeleted, ChannelDeleted)
+APPENDED = frozenset({"user", "key", "channel", "code", "username", "invite_code", "setting"})
+NOT_APPENDED = (
+    UserCreated,
+    UserCreditLimitChanged,
+    UserFrozen,
+    UserUnfrozen,
+    KeyCreated,
+    KeyLimitChanged,
+    CodeIssued,
+    CodeChanged,
+    CodeDeleted,
+)
+"""Facts of those streams that move or bound quota, or make an id: they have commands of their own."""
+ENDINGS = (UserDeleted, KeyDeleted, ChannelDeleted, CodeDeleted)
 
 
 def register(command: commands.Register, books: Books) -> Result:
@@ -43,16 +63,38 @@ def register(command: commands.Register, books: Books) -> Result:
     counting: tuple[Posting, ...] = ((counter, 1), (accounts.SEQUENCE, -1))
     if command.limit is not None:
         counting = (*counting, (accounts.cap(assigned), command.limit), (accounts.CAP_GRANT, -command.limit))
-    fact = msgspec.structs.replace(command.created, at=books.now, id=assigned, postings=counting)
+    floors: tuple[tuple[str, int | None], ...] = ()
+    if isinstance(command.created, CodeIssued):
+        funded, floors = gift_code.funding(command.created, assigned)
+        counting = (*counting, *funded)
+    created = _without_lost_inviter(command, books)
+    fact = msgspec.structs.replace(created, at=books.now, id=assigned, postings=counting, floors=floors)
     books.record(stream, fact)
     if token:
         books.record(token, Registered(at=books.now, kind=command.kind, id=assigned))
     if command.claim:
-        books.record(command.claim, UsernameClaimed(at=books.now, user=assigned))
-    if command.grant:
-        opening = given(assigned, command.grant, command.grant_why, 0, books.now)
-        books.record(streams.grant(assigned, command.grant_why), opening)
+        named = CodeTextClaimed(at=books.now, code=assigned) if command.kind == "code" else None
+        books.record(command.claim, named or UsernameClaimed(at=books.now, user=assigned))
+    inviter = fact.inviter if isinstance(fact, UserCreated) else 0
+    gifts_made = [(command.grant, command.grant_why), (command.invited_bonus if inviter else 0, "invited")]
+    for amount, why in gifts_made:
+        if amount:
+            books.record(streams.grant(assigned, why), given(assigned, amount, why, 0, books.now))
+    if inviter and command.inviter_bonus:
+        gifts.reward_inviter(inviter, assigned, command.inviter_bonus, books)
     return Result("created", fact, id=assigned)
+
+
+def _without_lost_inviter(command: commands.Register, books: Books) -> Fact:
+    """The first fact of the new stream. Somebody invited by a user who is gone was invited by nobody."""
+    created = command.created
+    if isinstance(created, UserCreated) and created.inviter and not _inviter_lives(created, books):
+        return msgspec.structs.replace(created, inviter=0)
+    return created
+
+
+def _inviter_lives(created: UserCreated, books: Books) -> bool:
+    return alive(books, streams.user(created.inviter), UserDeleted)
 
 
 def limit_key(command: commands.LimitKey, books: Books) -> Result:
@@ -60,6 +102,9 @@ def limit_key(command: commands.LimitKey, books: Books) -> Result:
     past = books.history(stream)
     if not alive(books, stream, KeyDeleted):
         return Result("not_found", why=f"there is no key {command.key}")
+    for fact in past if command.command_key else ():
+        if isinstance(fact, KeyLimitChanged) and fact.command_key == command.command_key:
+            return Result("exists" if _is_that_limit(command, fact) else "exists_with_different", fact)
     left = books.guard(accounts.cap(command.key)).balance
     was_unlimited = _is_unlimited(past)
     if command.unlimited:
@@ -80,11 +125,19 @@ def limit_key(command: commands.LimitKey, books: Books) -> Result:
         id=command.key,
         unlimited=command.unlimited,
         delta=delta,
+        command_key=command.command_key,
         actor=command.actor,
         postings=moved,
     )
     books.record(stream, fact)
     return Result("created", fact)
+
+
+def _is_that_limit(command: commands.LimitKey, fact: KeyLimitChanged) -> bool:
+    """Whether a change that was made is the one asked for, as far as it can be told: a target says nothing of the way to it."""
+    if command.unlimited or fact.unlimited or command.target is not None:
+        return command.unlimited == fact.unlimited
+    return command.delta == fact.delta
 
 
 def append(command: commands.Append, books: Books) -> Result:
@@ -103,7 +156,8 @@ def append(command: commands.Append, books: Books) -> Result:
     last: Fact | None = None
     for part in command.parts:
         for fact in part.facts:
-            assert _kind(fact) in APPENDED, f"a {fact.TOPIC} has a command of its own"
+            may_be = _kind(fact) in APPENDED and not isinstance(fact, NOT_APPENDED)
+            assert may_be, f"a {fact.TOPIC} has a command of its own"
             assert not fact.postings, "quota moves only through its own commands"
             assert not fact.floors, "floors move only through their own commands"
             last = msgspec.structs.replace(fact, at=books.now)
@@ -116,19 +170,39 @@ def _kind(fact: Fact) -> str:
 
 
 def _may_register(command: commands.Register, books: Books) -> Result | None:
-    if command.kind not in commands.Register.KINDS:
-        return Result("invalid", why=f"nothing of kind {command.kind!r} is registered")
-    if command.claim and _claimed_by(books.history(command.claim)):
-        return Result("taken", books.history(command.claim)[-1], why="that username is taken")
-    if isinstance(command.created, KeyCreated):
-        if not alive(books, streams.user(command.created.user), UserDeleted):
-            return Result("not_found", why=f"there is no user {command.created.user}")
-        if command.created.unlimited != (command.limit is None):
-            return Result("invalid", why="a key is unlimited or has a limit")
-    for amount in (command.limit or 0, command.grant):
+    if command.kind not in commands.Register.KINDS or _kind(command.created) != command.kind:
+        return Result("invalid", why=f"nothing of kind {command.kind!r} is registered by a {command.created.TOPIC}")
+    if command.claim and _is_taken(books.history(command.claim)):
+        what = "a code with that text was issued before" if command.kind == "code" else "that username is taken"
+        return Result("taken", books.history(command.claim)[-1], why=what)
+    refused = _may_be_created(command, books)
+    if refused is not None:
+        return refused
+    first = command.grant + (command.invited_bonus if command.inviter else 0)
+    for amount in (command.limit or 0, command.grant, command.invited_bonus, command.inviter_bonus, first):
         if not 0 <= amount <= MAX_ACCOUNT_MILLS:
             return Result("too_large", why="an account holds between 0 and 9e15 quota", needed=amount)
+    if isinstance(command.created, UserCreated) and command.inviter and _inviter_lives(command.created, books):
+        return gifts.bonus_refused(command.inviter, command.inviter_bonus, books)
     return None
+
+
+def _may_be_created(command: commands.Register, books: Books) -> Result | None:
+    created = command.created
+    if isinstance(created, CodeIssued):
+        return gift_code.issue_refused(created)
+    if isinstance(created, KeyCreated):
+        if not alive(books, streams.user(created.user), UserDeleted):
+            return Result("not_found", why=f"there is no user {created.user}")
+        if created.unlimited != (command.limit is None):
+            return Result("invalid", why="a key is unlimited or has a limit")
+    elif command.limit is not None:
+        return Result("invalid", why="only a key has a limit")
+    return None
+
+
+def _is_taken(past: Sequence[Fact]) -> bool:
+    return bool(_claimed_by(past)) or bool(past and isinstance(past[-1], CodeTextClaimed))
 
 
 def _claimed_by(past: Sequence[Fact]) -> int:

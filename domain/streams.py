@@ -47,6 +47,49 @@ def grant(user_id: int, why: str) -> StreamId:
     return named(f"grant:{why}:{user_id}")
 
 
+def opening(source: str, row: str) -> StreamId:
+    return named(f"open:{source}:{row}")
+
+
+def check_in(user_id: int, day: str) -> StreamId:
+    return named(f"checkin:{user_id}:{day}")
+
+
+def invited(user_id: int) -> StreamId:
+    """The bonus that the registration of this user brought its inviter."""
+    return named(f"invite:{user_id}")
+
+
+def invite_code(code: str) -> StreamId:
+    return named(f"invitecode:{code}")
+
+
+def invite_transfer(command_key: str) -> StreamId:
+    return named(f"invite_transfer:{command_key}")
+
+
+def rebate(credited: StreamId) -> StreamId:
+    """The rebate on a credit, named by the credit's stream."""
+    return named(f"rebate:{credited}")
+
+
+def code(code_id: int) -> StreamId:
+    return named(f"code:{code_id}")
+
+
+def code_text(digest: str) -> StreamId:
+    """The claim of one code's text: `digest` is its HMAC under the id key, in hex."""
+    return named(f"codetext:{digest}")
+
+
+def redemption(code_id: int, user_id: int) -> StreamId:
+    return named(f"code:{code_id}:user:{user_id}")
+
+
+def payment(provider: str, trade: str) -> StreamId:
+    return named(f"payment:{provider}:{trade}")
+
+
 @lru_cache(maxsize=1024)
 def extension(charge: StreamId, n: int) -> StreamId:
     """The n-th extension of a hold (1 for the first): uuid5 of the charge and `ext:n`.

@@ -33,6 +33,12 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     password: str = ""
     claim: str = ""
     access_digest: str = ""
+    inviter: int = 0
+    invite_code: str = ""
+    credit_limit: int = 0
+    """Mills that may be spent below nothing."""
+    frozen: bool = False
+    """Nothing new is held; the ledger refuses it by the account's floor."""
     created_at: int = 0
     deleted: bool = False
 
@@ -53,6 +59,7 @@ def after(user: User | None, fact: Fact) -> User | None:
                 profile=fact.profile,
                 password=fact.password,
                 claim=fact.claim,
+                inviter=fact.inviter,
                 created_at=fact.at,
             )
         case events.UserProfileChanged() if user:
@@ -61,6 +68,12 @@ def after(user: User | None, fact: Fact) -> User | None:
             return msgspec.structs.replace(user, password=fact.password)
         case events.UserStandingChanged() if user:
             return msgspec.structs.replace(user, role=fact.role, status=fact.status, group=fact.group)
+        case events.UserCreditLimitChanged() if user:
+            return msgspec.structs.replace(user, credit_limit=fact.limit)
+        case events.UserFrozen() | events.UserUnfrozen() if user:
+            return msgspec.structs.replace(user, frozen=isinstance(fact, events.UserFrozen))
+        case events.InviteCodeMade() if user:
+            return msgspec.structs.replace(user, invite_code=fact.code)
         case events.AccessTokenMade() if user:
             return msgspec.structs.replace(user, access_digest=fact.digest)
         case events.UserDeleted() if user:
@@ -84,12 +97,21 @@ def creation(
     group: str = "default",
     grant_mills: int = 0,
     grant_why: str = "signup",
+    inviter: int = 0,
+    invited_bonus_mills: int = 0,
+    inviter_bonus_mills: int = 0,
     actor: int = 0,
     token: str = "",
 ) -> Register:
     """Register a user. `claim` is the HMAC of the username (see ledger.vault), which must be free."""
     fact = events.UserCreated(
-        profile=profile.ref, password=password.ref, role=role, group=group, claim=claim, actor=actor
+        profile=profile.ref,
+        password=password.ref,
+        role=role,
+        group=group,
+        claim=claim,
+        inviter=inviter,
+        actor=actor,
     )
     return Register(
         kind="user",
@@ -97,6 +119,8 @@ def creation(
         claim=streams.username(claim),
         grant=grant_mills,
         grant_why=grant_why,
+        invited_bonus=invited_bonus_mills,
+        inviter_bonus=inviter_bonus_mills,
         vault=(profile, password),
         token=token,
     )
@@ -143,6 +167,15 @@ def standing_change(
         actor=actor,
     )
     return Append(parts=(Part(streams.user(user.id), version, (fact,)),))
+
+
+def invite_code_making(user: User, code: str) -> Append:
+    """Give a user the text of an invite link, which nobody has or had: `conflict` where somebody did."""
+    parts = (
+        Part(streams.invite_code(code), 0, (events.InviteCodeClaimed(user=user.id),)),
+        Part(streams.user(user.id), None, (events.InviteCodeMade(id=user.id, code=code),)),
+    )
+    return Append(parts=parts)
 
 
 def deletion(user: User, *, actor: int = 0) -> Append:

@@ -10,19 +10,33 @@ from domain.events import (
     ChargeExpired,
     ChargeExtended,
     ChargeHeld,
+    ChargeRefunded,
     ChargeReleased,
     ChargeSettled,
     ChargeSettledLate,
+    CheckedIn,
+    CodeChanged,
+    CodeDeleted,
+    CodeIssued,
+    CodeRedeemed,
     Fact,
+    InviteRewarded,
+    InviteTransferred,
     KeyCreated,
     KeyLimitChanged,
     QuotaAdjusted,
     QuotaGranted,
+    QuotaOpened,
+    RebateGranted,
+    TopUpReversed,
+    TopUpSettled,
 )
 from domain.pricing import Price
 from ledger.store import OpenHold
 
-OnCharge = ChargeHeld | ChargeExtended | ChargeSettled | ChargeReleased | ChargeExpired | ChargeSettledLate
+OnCharge = (
+    ChargeHeld | ChargeExtended | ChargeSettled | ChargeReleased | ChargeExpired | ChargeSettledLate | ChargeRefunded
+)
 
 
 class Held(NamedTuple):
@@ -78,8 +92,45 @@ def _expected(fact: Fact) -> list[Posting] | None:
             return [(accounts.available(fact.user), fact.amount), (source, -fact.amount)]
         case KeyLimitChanged():
             return [(accounts.cap(fact.id), fact.delta), (accounts.CAP_GRANT, -fact.delta)]
+        case ChargeRefunded():
+            return [*_moved(fact, held=0, spent=-fact.amount), (accounts.REVENUE, -fact.amount)]
         case KeyCreated() if fact.unlimited:
             return [(accounts.sequence("key"), 1), (accounts.SEQUENCE, -1)]
+    return _given(fact)
+
+
+def _given(fact: Fact) -> list[Posting] | None:
+    """What the facts about payments and gifts move by their own fields; None for facts that state no amounts."""
+    match fact:
+        case TopUpSettled():
+            return [(accounts.available(fact.user), fact.amount), (accounts.topup(fact.provider), -fact.amount)]
+        case TopUpReversed():
+            return [(accounts.available(fact.user), -fact.amount), (accounts.topup(fact.provider), fact.amount)]
+        case CheckedIn() | RebateGranted():
+            return [(accounts.available(fact.user), fact.amount), (accounts.PROMO, -fact.amount)]
+        case InviteRewarded():
+            return [(accounts.invite(fact.user), fact.amount), (accounts.PROMO, -fact.amount)]
+        case InviteTransferred():
+            return [(accounts.invite(fact.user), -fact.amount), (accounts.available(fact.user), fact.amount)]
+        case QuotaOpened():
+            moved = [(accounts.available(fact.user), fact.amount), (accounts.invite(fact.user), fact.invite)]
+            return [*moved, (accounts.OPENING, -fact.amount - fact.invite)]
+    return _budgeted(fact)
+
+
+def _budgeted(fact: Fact) -> list[Posting] | None:
+    """What the facts about codes move."""
+    match fact:
+        case CodeRedeemed():
+            return [(accounts.budget(fact.code), -fact.amount), (accounts.available(fact.user), fact.amount)]
+        case CodeChanged():
+            return [(accounts.budget(fact.id), fact.delta), (accounts.PROMO, -fact.delta)]
+        case CodeDeleted():
+            return [(accounts.budget(fact.id), -fact.rest), (accounts.PROMO, fact.rest)]
+        case CodeIssued():
+            total = (fact.max_uses or 0) * fact.terms.amount
+            counted = [(accounts.sequence("code"), 1), (accounts.SEQUENCE, -1)]
+            return [*counted, (accounts.budget(fact.id), total), (accounts.PROMO, -total)]
     return None
 
 

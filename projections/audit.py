@@ -17,7 +17,9 @@ from projections.projection import (
     KEY_FACTS,
     NAMING_FACTS,
     QUOTA_FACTS,
+    SALES_FACTS,
     SETTING_FACTS,
+    TASK_FACTS,
     USER_FACTS,
     Facts,
 )
@@ -31,6 +33,17 @@ LEFT_OUT = frozenset(
 """Fields of a fact that stand in columns of their own, or that name what must not be named."""
 LEFT_OUT_OF_TERMS = frozenset({"other", "setting", "param_override"})
 """Free texts of a channel, in which operators keep proxy passwords and the like."""
+
+
+ON_A_USER = (
+    events.QuotaAdjusted,
+    events.QuotaGranted,
+    events.QuotaOpened,
+    events.CheckedIn,
+    events.InviteRewarded,
+    events.InviteTransferred,
+    events.RebateGranted,
+)
 
 
 class AuditRow(msgspec.Struct, frozen=True):
@@ -50,8 +63,8 @@ class Audit:
     """Folds everything but calls."""
 
     name = "audit_v1"
-    handles: Facts = QUOTA_FACTS | USER_FACTS | KEY_FACTS | CHANNEL_FACTS | SETTING_FACTS
-    ignores: Facts = CHARGE_FACTS | NAMING_FACTS
+    handles: Facts = QUOTA_FACTS | SALES_FACTS | USER_FACTS | KEY_FACTS | CHANNEL_FACTS | SETTING_FACTS
+    ignores: Facts = CHARGE_FACTS | NAMING_FACTS | TASK_FACTS
     ddl = (
         """CREATE TABLE IF NOT EXISTS audit_v1 (
             position INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, topic TEXT NOT NULL, actor INTEGER NOT NULL,
@@ -77,10 +90,20 @@ def actor(fact: Fact) -> int:
 
 def subject(fact: Fact) -> str:
     match fact:
-        case events.QuotaAdjusted() | events.QuotaGranted():
-            return f"user:{fact.user}"
+        case events.CodeRedeemed():
+            return f"code:{fact.code}"
+        case (
+            events.TopUpInitiated()
+            | events.TopUpSettled()
+            | events.TopUpFailed()
+            | events.TopUpFlagged()
+            | events.TopUpReversed()
+        ):
+            return f"payment:{fact.provider}:{fact.trade}"
         case events.SettingChanged():
             return f"setting:{fact.key}"
+    if isinstance(fact, ON_A_USER):
+        return f"user:{fact.user}"
     number: int = getattr(fact, "id", 0)
     return f"{fact.TOPIC.partition('.')[0]}:{number}"
 

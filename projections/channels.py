@@ -18,7 +18,9 @@ from projections.projection import (
     NAMING_FACTS,
     PAID_FACTS,
     QUOTA_FACTS,
+    SALES_FACTS,
     SETTING_FACTS,
+    TASK_FACTS,
     UNPAID_FACTS,
     USER_FACTS,
     Facts,
@@ -83,7 +85,9 @@ class Channels:
     name = "channels_v1"
     handles: Facts = (CHANNEL_FACTS - facts(events.ChannelKeyShown)) | facts(*PAID_FACTS)
     ignores: Facts = (
-        UNPAID_FACTS
+        SALES_FACTS
+        | TASK_FACTS
+        | UNPAID_FACTS
         | facts(events.ChannelKeyShown)
         | QUOTA_FACTS
         | USER_FACTS

@@ -232,6 +232,10 @@ USER_FACTS = (
     events.UserProfileChanged,
     events.UserPasswordChanged,
     events.UserStandingChanged,
+    events.UserCreditLimitChanged,
+    events.UserFrozen,
+    events.UserUnfrozen,
+    events.InviteCodeMade,
     events.AccessTokenMade,
     events.UserDeleted,
 )

@@ -17,7 +17,9 @@ from projections.projection import (
     NAMING_FACTS,
     PAID_FACTS,
     QUOTA_FACTS,
+    SALES_FACTS,
     SETTING_FACTS,
+    TASK_FACTS,
     UNPAID_FACTS,
     USER_FACTS,
     Facts,
@@ -94,7 +96,16 @@ class Keys:
 
     name = "keys_v1"
     handles: Facts = KEY_FACTS | facts(*PAID_FACTS)
-    ignores: Facts = UNPAID_FACTS | QUOTA_FACTS | USER_FACTS | NAMING_FACTS | CHANNEL_FACTS | SETTING_FACTS
+    ignores: Facts = (
+        SALES_FACTS
+        | TASK_FACTS
+        | UNPAID_FACTS
+        | QUOTA_FACTS
+        | USER_FACTS
+        | NAMING_FACTS
+        | CHANNEL_FACTS
+        | SETTING_FACTS
+    )
     ddl = (
         """CREATE TABLE IF NOT EXISTS keys_v1 (
             id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL, name TEXT NOT NULL, status INTEGER NOT NULL,

@@ -14,7 +14,9 @@ from projections.projection import (
     KEY_FACTS,
     NAMING_FACTS,
     QUOTA_FACTS,
+    SALES_FACTS,
     SETTING_FACTS,
+    TASK_FACTS,
     USER_FACTS,
     Facts,
 )
@@ -36,7 +38,9 @@ class Options:
 
     name = "options_v1"
     handles: Facts = SETTING_FACTS
-    ignores: Facts = CHARGE_FACTS | QUOTA_FACTS | USER_FACTS | NAMING_FACTS | KEY_FACTS | CHANNEL_FACTS
+    ignores: Facts = (
+        SALES_FACTS | TASK_FACTS | CHARGE_FACTS | QUOTA_FACTS | USER_FACTS | NAMING_FACTS | KEY_FACTS | CHANNEL_FACTS
+    )
     ddl = (
         """CREATE TABLE IF NOT EXISTS options_v1 (
             key TEXT PRIMARY KEY, value TEXT NOT NULL, secret_ref TEXT NOT NULL, changed_at INTEGER NOT NULL,

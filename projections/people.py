@@ -21,7 +21,9 @@ from projections.projection import (
     NAMING_FACTS,
     PAID_FACTS,
     QUOTA_FACTS,
+    SALES_FACTS,
     SETTING_FACTS,
+    TASK_FACTS,
     UNPAID_FACTS,
     Facts,
     among,
@@ -105,8 +107,17 @@ class People:
         *PAID_FACTS,
     )
     ignores: Facts = (
-        UNPAID_FACTS
-        | facts(events.UserPasswordChanged, events.AccessTokenMade)
+        SALES_FACTS
+        | TASK_FACTS
+        | UNPAID_FACTS
+        | facts(
+            events.UserPasswordChanged,
+            events.AccessTokenMade,
+            events.UserCreditLimitChanged,
+            events.UserFrozen,
+            events.UserUnfrozen,
+            events.InviteCodeMade,
+        )
         | QUOTA_FACTS
         | NAMING_FACTS
         | KEY_FACTS

@@ -29,17 +29,53 @@ CHARGE_FACTS: Facts = facts(
     events.ChargeReleased,
     events.ChargeExpired,
     events.ChargeSettledLate,
+    events.ChargeRefunded,
 )
-QUOTA_FACTS: Facts = facts(events.QuotaAdjusted, events.QuotaGranted)
+QUOTA_FACTS: Facts = facts(
+    events.QuotaAdjusted,
+    events.QuotaGranted,
+    events.QuotaOpened,
+    events.CheckedIn,
+    events.InviteRewarded,
+    events.InviteTransferred,
+    events.RebateGranted,
+)
+CODE_FACTS: Facts = facts(
+    events.CodeIssued,
+    events.CodeChanged,
+    events.CodeStatusChanged,
+    events.CodeDeleted,
+    events.CodeRedeemed,
+)
+TOPUP_FACTS: Facts = facts(
+    events.TopUpInitiated,
+    events.TopUpSettled,
+    events.TopUpFailed,
+    events.TopUpFlagged,
+    events.TopUpReversed,
+)
+TASK_FACTS: Facts = facts(events.TaskAccepted, events.TaskSucceeded, events.TaskFailed)
+SALES_FACTS: Facts = CODE_FACTS | TOPUP_FACTS
+"""How users come by quota for money or by a code."""
 USER_FACTS: Facts = facts(
     events.UserCreated,
     events.UserProfileChanged,
     events.UserPasswordChanged,
     events.UserStandingChanged,
     events.UserDeleted,
+    events.UserCreditLimitChanged,
+    events.UserFrozen,
+    events.UserUnfrozen,
+    events.InviteCodeMade,
     events.AccessTokenMade,
 )
-NAMING_FACTS: Facts = facts(events.Registered, events.UsernameClaimed, events.UsernameReleased)
+NAMING_FACTS: Facts = facts(
+    events.Registered,
+    events.UsernameClaimed,
+    events.UsernameReleased,
+    events.InviteCodeClaimed,
+    events.CodeTextClaimed,
+)
 KEY_FACTS: Facts = facts(
     events.KeyCreated,
     events.KeyTermsChanged,

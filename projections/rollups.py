@@ -18,7 +18,9 @@ from projections.projection import (
     NAMING_FACTS,
     PAID_FACTS,
     QUOTA_FACTS,
+    SALES_FACTS,
     SETTING_FACTS,
+    TASK_FACTS,
     UNPAID_FACTS,
     USER_FACTS,
     Facts,
@@ -52,7 +54,17 @@ class Rollups:
 
     name = "rollups_v1"
     handles: Facts = facts(*PAID_FACTS)
-    ignores: Facts = UNPAID_FACTS | QUOTA_FACTS | USER_FACTS | NAMING_FACTS | KEY_FACTS | CHANNEL_FACTS | SETTING_FACTS
+    ignores: Facts = (
+        SALES_FACTS
+        | TASK_FACTS
+        | UNPAID_FACTS
+        | QUOTA_FACTS
+        | USER_FACTS
+        | NAMING_FACTS
+        | KEY_FACTS
+        | CHANNEL_FACTS
+        | SETTING_FACTS
+    )
     ddl = (
         """CREATE TABLE IF NOT EXISTS hours_v1 (
             hour_s INTEGER NOT NULL, user_id INTEGER NOT NULL, key_id INTEGER NOT NULL, model TEXT NOT NULL,

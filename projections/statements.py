@@ -19,7 +19,9 @@ from projections.projection import (
     KEY_FACTS,
     NAMING_FACTS,
     QUOTA_FACTS,
+    SALES_FACTS,
     SETTING_FACTS,
+    TASK_FACTS,
     USER_FACTS,
     Facts,
     among,
@@ -48,7 +50,17 @@ class Statements:
     """Folds every posting. Accounts are numbered in the order in which the log first names them."""
 
     name = "statements_v1"
-    handles: Facts = CHARGE_FACTS | QUOTA_FACTS | USER_FACTS | NAMING_FACTS | KEY_FACTS | CHANNEL_FACTS | SETTING_FACTS
+    handles: Facts = (
+        CHARGE_FACTS
+        | SALES_FACTS
+        | TASK_FACTS
+        | QUOTA_FACTS
+        | USER_FACTS
+        | NAMING_FACTS
+        | KEY_FACTS
+        | CHANNEL_FACTS
+        | SETTING_FACTS
+    )
     ignores: Facts = frozenset()
     ddl = (
         """CREATE TABLE IF NOT EXISTS statement_accounts_v1 (
@@ -109,6 +121,21 @@ def _load(cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> dict[str, list[in
 def note(fact: Fact) -> str:
     """What a person would want to know of a posting's fact, in a word or two."""
     match fact:
+        case events.TopUpSettled():
+            return f"{fact.provider} {fact.trade}"
+        case events.CodeRedeemed():
+            return f"code {fact.code}"
+        case events.QuotaOpened():
+            return f"opening of {fact.source}"
+        case events.CheckedIn():
+            return fact.day
+        case events.InviteRewarded() | events.RebateGranted():
+            return f"user {fact.invited}"
+    return _note_of_charge(fact)
+
+
+def _note_of_charge(fact: Fact) -> str:
+    match fact:
         case events.ChargeHeld() | events.ChargeSettled():
             return fact.model
         case events.ChargeExtended():
@@ -117,7 +144,7 @@ def note(fact: Fact) -> str:
             return f"{fact.model} (late)"
         case events.ChargeReleased() | events.ChargeExpired() | events.QuotaGranted():
             return fact.why
-        case events.QuotaAdjusted():
+        case events.QuotaAdjusted() | events.ChargeRefunded() | events.TopUpReversed():
             return fact.reason
         case events.KeyLimitChanged():
             return "no limit" if fact.unlimited else "limit"

@@ -14,7 +14,15 @@ from typing import NamedTuple
 import msgspec
 
 from domain import events
-from domain.events import ChargeExpired, ChargeReleased, ChargeSettled, ChargeSettledLate, QuotaAdjusted, QuotaGranted
+from domain.events import (
+    ChargeExpired,
+    ChargeRefunded,
+    ChargeReleased,
+    ChargeSettled,
+    ChargeSettledLate,
+    QuotaAdjusted,
+    QuotaGranted,
+)
 from domain.pricing import Price
 from ledger.mapper import Recorded
 from projections.amounts import Stored, clamped, stored
@@ -23,7 +31,9 @@ from projections.projection import (
     KEY_FACTS,
     NAMING_FACTS,
     QUOTA_FACTS,
+    SALES_FACTS,
     SETTING_FACTS,
+    TASK_FACTS,
     USER_FACTS,
     Facts,
     facts,
@@ -44,6 +54,7 @@ class Kind(IntEnum):
     CONSUME = 2
     MANAGE = 3
     SYSTEM = 4
+    CHECK_IN = 5
     ENDED = 6
 
 
@@ -85,10 +96,21 @@ class UsageLog:
     """Folds the ends of charges, grants and corrections."""
 
     name = "usage_log_v1"
-    handles: Facts = QUOTA_FACTS | facts(ChargeSettled, ChargeSettledLate, ChargeReleased, ChargeExpired)
+    handles: Facts = (QUOTA_FACTS - facts(events.InviteTransferred)) | facts(
+        ChargeSettled,
+        ChargeSettledLate,
+        ChargeReleased,
+        ChargeExpired,
+        ChargeRefunded,
+        events.CodeRedeemed,
+        events.TopUpSettled,
+        events.TopUpReversed,
+    )
     ignores: Facts = (
         USER_FACTS
-        | facts(events.ChargeHeld, events.ChargeExtended)
+        | facts(events.ChargeHeld, events.ChargeExtended, events.InviteTransferred)
+        | (SALES_FACTS - facts(events.CodeRedeemed, events.TopUpSettled, events.TopUpReversed))
+        | TASK_FACTS
         | NAMING_FACTS
         | KEY_FACTS
         | CHANNEL_FACTS
@@ -169,10 +191,54 @@ def line(recorded: Recorded) -> Line:
         case QuotaGranted():
             granted = f"granted: {fact.why}"
             return Line(position, fact.at, Kind.GRANT, fact.user, quota_mills=stored(fact.amount), content=granted)
+        case ChargeRefunded():
+            content = "refunded" + (f": {fact.reason}" if fact.reason else "")
+            return Line(
+                position,
+                fact.at,
+                Kind.SYSTEM,
+                fact.user,
+                fact.key,
+                quota_mills=stored(fact.amount),
+                request_id=stream,
+                content=content,
+            )
         case QuotaAdjusted():
             content = f"corrected by user {fact.actor}" + (f": {fact.reason}" if fact.reason else "")
             return Line(position, fact.at, Kind.MANAGE, fact.user, quota_mills=stored(fact.delta), content=content)
-    raise AssertionError(f"{fact.TOPIC} is not folded here")
+    credit = _credit(fact)
+    if credit is None:
+        raise AssertionError(f"{fact.TOPIC} is not folded here")
+    return Line(position, fact.at, credit.kind, credit.user, quota_mills=stored(credit.mills), content=credit.content)
+
+
+class _Credit(NamedTuple):
+    """What came to a user, or went, apart from calls."""
+
+    kind: Kind
+    user: int
+    mills: int
+    content: str
+
+
+def _credit(fact: events.Fact) -> _Credit | None:
+    match fact:
+        case events.CodeRedeemed():
+            return _Credit(Kind.GRANT, fact.user, fact.amount, f"redeemed code {fact.code}")
+        case events.TopUpSettled():
+            return _Credit(Kind.GRANT, fact.user, fact.amount, f"paid by {fact.provider}, trade {fact.trade}")
+        case events.TopUpReversed():
+            content = f"payment reversed by {fact.provider}, trade {fact.trade}"
+            return _Credit(Kind.SYSTEM, fact.user, -fact.amount, content)
+        case events.CheckedIn():
+            return _Credit(Kind.CHECK_IN, fact.user, fact.amount, f"check-in of {fact.day}")
+        case events.InviteRewarded():
+            return _Credit(Kind.SYSTEM, fact.user, fact.amount, f"bonus for inviting user {fact.invited}")
+        case events.RebateGranted():
+            return _Credit(Kind.SYSTEM, fact.user, fact.amount, f"rebate on a credit of user {fact.invited}")
+        case events.QuotaOpened():
+            return _Credit(Kind.SYSTEM, fact.user, fact.amount, f"opening balance from {fact.source}")
+    return None
 
 
 def _settled(position: int, stream: str, fact: ChargeSettled | ChargeSettledLate) -> Line:

@@ -29,7 +29,6 @@ CLOCK_CHANCE_AND_WORLD = {
     "subprocess", "tempfile", "threading", "time", "urllib",
 }  # fmt: skip
 LONG_FOR_A_REASON = {
-    "domain/events.py": "the catalogue of facts is one list, read as one",
 }
 
 
