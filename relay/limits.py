@@ -8,27 +8,23 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from math import ceil
-from time import monotonic
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
 from domain.settings import REGISTRY, InvalidSetting, Settings
 from relay.asked import Asked
 from relay.call import Call
 from relay.errors import BadRequest, Forbidden, RateLimited
 from relay.format import Format
+from relay.shared_link import Link
+from relay.shared_windows import SharedWindows
+from relay.windows import Taken, Windows
 
 if TYPE_CHECKING:  # admission reads the desk, which holds these limits
     from relay.admission import Caller
-
-MAX_REMEMBERED: Final = 20_000
-"""Windows kept in memory; the one that was idle longest is forgotten first."""
-BUCKETS: Final = 60
-"""Parts of a window: it forgets up to one part late, never early."""
 
 MAX_CHECKED_CHARACTERS: Final = 1_048_576
 """Of one prompt. Words are not looked for beyond it."""
@@ -49,62 +45,6 @@ PATTERN_PREFIX: Final = "regex:"
 T = TypeVar("T")
 
 
-class Taken(NamedTuple):
-    """An answer of a window: a place in it, or how long until there is one."""
-
-    granted: bool
-    place: int = 0
-    retry_after_s: float = 0.0
-
-
-class Windows(Protocol):
-    """Counts of what happened lately, by name: in memory, or this process's share of a count that others share."""
-
-    def take(self, name: str, *, limit: int, window_s: float) -> Taken:
-        """Count one more, unless `limit` were counted within the last `window_s`."""
-        ...
-
-    def give_back(self, name: str, place: int) -> None:
-        """Count one less, as if `place` had not been taken. May happen a little later."""
-        ...
-
-
-class MemoryWindows:
-    """Sliding windows of this process alone."""
-
-    def __init__(self, *, clock: Callable[[], float] = monotonic, max_remembered: int = MAX_REMEMBERED) -> None:
-        self._clock = clock
-        self._max_remembered = max_remembered
-        self._windows: OrderedDict[str, _Window] = OrderedDict()
-
-    def take(self, name: str, *, limit: int, window_s: float) -> Taken:
-        now, bucket_s = self._clock(), window_s / BUCKETS
-        window = self._windows.get(name)
-        if window is None or window.bucket_s != bucket_s:
-            window = self._windows[name] = _Window(bucket_s, {})
-            if len(self._windows) > self._max_remembered:
-                self._windows.popitem(last=False)
-        self._windows.move_to_end(name)
-        counts, bucket = window.counts, int(now / bucket_s)
-        for old in [place for place in counts if place < bucket - BUCKETS]:
-            del counts[old]
-        if sum(counts.values()) >= limit:
-            oldest = min(counts, default=bucket)
-            return Taken(False, retry_after_s=(oldest + BUCKETS + 1) * bucket_s - now)
-        counts[bucket] = counts.get(bucket, 0) + 1
-        return Taken(True, bucket)
-
-    def give_back(self, name: str, place: int) -> None:
-        window = self._windows.get(name)
-        if window is not None and window.counts.get(place, 0) > 0:
-            window.counts[place] -= 1
-
-
-class _Window(NamedTuple):
-    bucket_s: float
-    counts: dict[int, int]
-
-
 class Admission:
     """A call that may go on. It counts as a success unless it is told otherwise."""
 
@@ -121,14 +61,14 @@ class Admission:
 
 
 class Limits:
-    """The checks of one process. `settings` may be another object at each call; the same object is read once."""
+    """The checks of one process; without `windows` of this one alone. The same object of settings is read once."""
 
     def __init__(self, windows: Windows | None = None) -> None:
-        self._windows: Windows = windows or MemoryWindows()
+        self._windows: Windows = windows or SharedWindows(Link())
         self._rules = _Rules.of(Settings({}))
         self._read_from: Settings | None = None
 
-    def admit(self, call: Call, asked: Asked, caller: Caller, format_: Format, settings: Settings) -> Admission:
+    async def admit(self, call: Call, asked: Asked, caller: Caller, format_: Format, settings: Settings) -> Admission:
         """Let a call pass. The key's models are names as clients ask for them; its addresses are single ones or networks.
 
         Raises:
@@ -144,27 +84,27 @@ class Limits:
         # Who pins a channel is an admin and may try any model there, as in the family.
         if terms.model_limits_enabled and not caller.pinned and asked.model not in terms.model_limits:
             raise Forbidden(f"this key may not use the model {asked.model}; it may use: {_shown(terms.model_limits)}")
-        admission = self._take_turn(caller.user.id)
+        admission = await self._take_turn(caller.user.id)
         words = self._rules.words
         if words is not None and format_.name not in UNCHECKED and words.are_in(texts_of(format_.prompt_of(asked))):
             admission.failed()
             raise BadRequest("the prompt has words that are filtered here", code="sensitive_words_detected")
         return admission
 
-    def _take_turn(self, user: int) -> Admission:
+    async def _take_turn(self, user: int) -> Admission:
         rule = self._rules.rate
         if rule is None:
             return _UNCOUNTED
         if rule.requests:
-            taken = self._windows.take(f"requests:{user}", limit=rule.requests, window_s=rule.window_s)
+            taken = await self._windows.take(f"requests:{user}", limit=rule.requests, window_s=rule.window_s)
             _refuse_when_full(taken, f"{rule.requests} requests", rule)
         if not rule.successes:
             return _UNCOUNTED
         name = f"successes:{user}"
         # The place is taken now and given back by a failure, so calls that run at once cannot pass the limit together.
-        taken = self._windows.take(name, limit=rule.successes, window_s=rule.window_s)
+        taken = await self._windows.take(name, limit=rule.successes, window_s=rule.window_s)
         _refuse_when_full(taken, f"{rule.successes} successful requests", rule)
-        return Admission(lambda: self._windows.give_back(name, taken.place))
+        return Admission(lambda: self._windows.give_back(name, taken))
 
 
 _UNCOUNTED: Final = Admission()

@@ -4,7 +4,6 @@ A failed login says the same, and takes the same time, whether the name, the pas
 """
 
 import secrets
-from time import time
 
 from fastapi import Request, Response
 from pydantic import Field
@@ -22,6 +21,7 @@ from api.admin.readable import Readable
 from api.admin.refusals import Conflict, Forbidden, Missing, Unauthenticated
 from api.admin.routing import Routes
 from api.admin.services import Services, Site, caught_up, followed
+from api.admin.sessions import LiveSessions, Sessions
 from domain import streams, user
 from domain.commands import Append, Part
 from domain.events import AccessTokenMade, UsernameClaimed
@@ -51,7 +51,7 @@ class SelfEdit(Body):
 
 @routes.post("/api/user/login", summary="Log in with a password; the answer sets the session cookie")
 def login(
-    site: Site, request: Request, response: Response, sent: Login, attempts: CountedAttempts
+    site: Site, request: Request, response: Response, sent: Login, attempts: CountedAttempts, live: LiveSessions
 ) -> Envelope[UserShape]:
     if not Readable(site.directory.settings).flag("PasswordLoginEnabled"):
         raise Forbidden("logging in with a password is switched off on this site")
@@ -60,12 +60,16 @@ def login(
     attempts.begin(address, name)
     found = _entered(site, sent)
     attempts.succeeded(address, name)
-    sessions.set_cookie(response, request, sessions.issued(sessions.signing_key(site), found, int(time())))
+    _let_in(site, live, found, request, response)
     return Envelope(data=at_the_door(site, found))
 
 
-@routes.get("/api/user/logout", summary="Forget the session cookie")
-def logout(response: Response) -> Envelope[None]:
+@routes.get("/api/user/logout", summary="End the session, on every machine")
+def logout(site: Site, request: Request, response: Response, live: LiveSessions) -> Envelope[None]:
+    cookie = request.cookies.get(sessions.COOKIE, "")
+    opened = sessions.opened(sessions.signing_key(site), cookie, site.directory.user)
+    if opened is not None:
+        live.end(opened)
     sessions.clear_cookie(response)
     return Envelope(data=None)
 
@@ -77,7 +81,9 @@ def read_self(site: Site, who: AsUser) -> Envelope[UserShape]:
 
 
 @routes.put("/api/user/self", summary="Change one's own name or password; a new password ends all other sessions")
-def update_self(site: Site, who: AsUser, request: Request, response: Response, edit: SelfEdit) -> Envelope[UserShape]:
+def update_self(
+    site: Site, who: AsUser, request: Request, response: Response, edit: SelfEdit, live: LiveSessions
+) -> Envelope[UserShape]:
     password = passwords.hashed(passwords.check(edit.password)) if edit.password else ""
 
     def change() -> Append | None:
@@ -92,15 +98,16 @@ def update_self(site: Site, who: AsUser, request: Request, response: Response, e
         return together(streams.user(who.id), version, *wanted) if wanted else None
 
     carry_out(site, change)
+    if password:
+        live.end_all(who.id)
     if password and request.cookies.get(sessions.COOKIE):
-        found, _ = living(site, who.id)
-        sessions.set_cookie(response, request, sessions.issued(sessions.signing_key(site), found, int(time())))
+        _let_in(site, live, living(site, who.id)[0], request, response)
     data, as_of = shown(site, who.id)
     return Envelope(data=data, as_of=as_of)
 
 
 @routes.delete("/api/user/self", summary="Delete one's own account")
-def delete_self(site: Site, who: AsUser, response: Response) -> Envelope[None]:
+def delete_self(site: Site, who: AsUser, response: Response, live: LiveSessions) -> Envelope[None]:
     def change() -> Append:
         found, version = living(site, who.id)
         if found.role >= Role.ROOT:
@@ -108,6 +115,7 @@ def delete_self(site: Site, who: AsUser, response: Response) -> Envelope[None]:
         return together(streams.user(who.id), version, user.deletion(found, actor=who.id))
 
     carry_out(site, change)
+    live.end_all(who.id)
     sessions.clear_cookie(response)
     return Envelope(data=None)
 
@@ -131,6 +139,12 @@ def list_own_models(site: Site, who: AsUser) -> Envelope[list[str]]:
 def list_own_groups(site: Site, who: AsUser) -> Envelope[dict[str, GroupShape]]:
     followed(site)
     return Envelope(data=usable_groups(site.directory.settings, who.user.group))
+
+
+def _let_in(site: Services, live: Sessions, found: User, request: Request, response: Response) -> None:
+    """Begin a session and hand it to the browser."""
+    secret = live.begin(found.id)
+    sessions.set_cookie(response, request, sessions.signed(sessions.signing_key(site), found, secret))
 
 
 def _entered(site: Services, sent: Login) -> User:

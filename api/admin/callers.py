@@ -3,7 +3,6 @@
 What the caller may do is read from the directory at every request, never from the cookie.
 """
 
-from time import time
 from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request, Security
@@ -13,6 +12,7 @@ from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPBearer
 from api.admin import sessions
 from api.admin.refusals import Forbidden, Unauthenticated, Unavailable
 from api.admin.services import Services, Site, followed
+from api.admin.sessions import LiveSessions, Sessions
 from domain.user import Role, User
 
 USER_HEADERS = ("veloera-user", "new-api-user")
@@ -47,6 +47,7 @@ class Caller(NamedTuple):
 async def caller(
     request: Request,
     site: Site,
+    live: LiveSessions,
     _cookie: Annotated[object, _DOCUMENTED[0]] = None,
     _token: Annotated[object, _DOCUMENTED[1]] = None,
     _user: Annotated[object, _DOCUMENTED[2]] = None,
@@ -55,15 +56,16 @@ async def caller(
 
     Raises:
         Unauthenticated: no session and no token, one that has ended, or a header that does not name its user.
-        Unavailable: the directory does not follow the ledger, so nobody's standing is known.
+        Unavailable: the directory does not follow the ledger, or the database of sessions cannot be asked: nobody's standing
+            is known.
     """
     if not site.directory.is_fresh:
         raise Unavailable("the directory of users is behind the ledger: try again in a moment")
-    user = identified(request, site)
+    user = await identified(request, site, live)
     if user is None and _has_credential(request):
         # Another process may have made it a moment ago.
         await run_in_threadpool(followed, site, CATCH_UP_S)
-        user = identified(request, site)
+        user = await identified(request, site, live)
     if user is None:
         raise Unauthenticated(
             "expected a session cookie (log in at POST /api/user/login) or an access token in the Authorization header; "
@@ -87,9 +89,9 @@ async def root(who: Annotated[Caller, Depends(caller)]) -> Caller:
     return who
 
 
-async def visitor(request: Request, site: Site) -> Caller | None:
+async def visitor(request: Request, site: Site, live: LiveSessions) -> Caller | None:
     """Whoever it is: for pages that everybody sees, and people who are logged in see more of."""
-    user = identified(request, site)
+    user = await identified(request, site, live)
     return None if user is None else Caller(user)
 
 
@@ -99,22 +101,21 @@ AsRoot = Annotated[Caller, Depends(root)]
 AsVisitor = Annotated[Caller | None, Depends(visitor)]
 
 
-def identified(request: Request, site: Services) -> User | None:
-    """The enabled user whom the session, or else the access token, belongs to."""
-    user = _of_session(request, site) or _of_token(request, site)
+async def identified(request: Request, site: Services, live: Sessions) -> User | None:
+    """The enabled user whom the session, or else the access token, belongs to. Raises Unavailable."""
+    user = await _of_session(request, site, live) or _of_token(request, site)
     return user if user is not None and user.is_enabled else None
 
 
-def _of_session(request: Request, site: Services) -> User | None:
+async def _of_session(request: Request, site: Services, live: Sessions) -> User | None:
     cookie = request.cookies.get(sessions.COOKIE, "")
-    if not cookie:
+    opened = sessions.opened(sessions.signing_key(site), cookie, site.directory.user) if cookie else None
+    if opened is None:
         return None
-    key = sessions.signing_key(site)
-    claims = sessions.opened(key, cookie, int(time()))
-    user = site.directory.user(claims.user_id) if claims else None
-    if claims is None or user is None or sessions.mark_of(key, user) != claims.mark:
-        return None
-    return user
+    lives = live.known(opened)
+    if lives is None:
+        lives = await run_in_threadpool(live.lives, opened)
+    return opened.user if lives else None
 
 
 def _of_token(request: Request, site: Services) -> User | None:

@@ -11,6 +11,7 @@ from ledger.vault import Vault
 from ledger.writer import Writer
 from projections.directory import Directory
 from projections.readmodel import ReadModel
+from relay.shared import Shared
 
 
 class OpenBooks(Protocol):
@@ -43,6 +44,9 @@ class Services(Protocol):
 
     @property
     def started_at_s(self) -> float: ...
+
+    @property
+    def shared(self) -> Shared: ...
 
 
 async def services(request: Request) -> Services:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from time import process_time, time
 
 import bcrypt
+import msgspec
 import pytest
 
 from api.admin import passwords, sessions
+from domain.user import User
+from ledger.store import Session
+from relay.shared_link import Link
 from tests.api.house import PASSWORD, ROOT_PASSWORD, House, Person
 
 
@@ -78,16 +82,108 @@ def test_a_session_that_somebody_changed_is_none(house: House) -> None:
 
 
 def test_a_session_lives_for_thirty_days_and_not_a_second_longer(house: House) -> None:
-    found = house.books.directory.user(1)
-    assert found is not None
-    key, now_s = b"k" * 32, int(time())
+    clock = Clock()
+    live = sessions.Sessions(house.books.store, house.books.vault.digest, Link(), clock=clock, wall=clock)
+    opened = sessions.Opened(root_of(house), live.begin(1))
 
-    cookie = sessions.issued(key, found, now_s)
+    clock.now_s += sessions.LIFE_S - 1
 
-    assert sessions.opened(key, cookie, now_s + sessions.LIFE_S) is not None
-    assert sessions.opened(key, cookie, now_s + sessions.LIFE_S + 1) is None
-    assert sessions.opened(b"other", cookie, now_s) is None
-    assert sessions.opened(key, "1.2.3.ü", now_s) is None
+    assert live.known(opened) is None
+    assert live.lives(opened)
+    clock.now_s += 1
+    assert not live.known(opened)
+    assert not live.lives(opened)
+
+
+def test_a_cookie_is_good_for_its_key_its_user_and_his_password_alone(house: House) -> None:
+    root, key = root_of(house), b"k" * 32
+    cookie = sessions.signed(key, root, "secret")
+
+    assert sessions.opened(key, cookie, house.books.directory.user) == (root, "secret")
+    assert sessions.opened(b"other", cookie, house.books.directory.user) is None
+    assert sessions.opened(key, cookie, lambda _: msgspec.structs.replace(root, password="another")) is None
+    assert sessions.opened(key, cookie, lambda _: None) is None
+    for damaged in ("1.2.3.ü", "1.2", "-1.a.b", "9" * 40 + ".a.b", "²." + cookie.partition(".")[2]):
+        assert sessions.opened(key, damaged, house.books.directory.user) is None
+
+
+def test_a_copied_cookie_ends_with_the_session(house: House) -> None:
+    thief = house.guest()
+    thief.cookie, thief.headers = house.root.cookie, house.root.headers
+    assert thief.get("/api/user/self").status == 200
+
+    house.root.get("/api/user/logout")
+
+    assert thief.get("/api/user/self").status == 401
+
+
+def test_logging_out_ends_no_other_session(house: House) -> None:
+    here, elsewhere = house.root, house.enter("root", ROOT_PASSWORD)
+
+    here.get("/api/user/logout")
+
+    assert elsewhere.get("/api/user/self").status == 200
+
+
+def test_a_session_that_a_ban_ended_does_not_come_back_with_its_user(house: House) -> None:
+    customer = house.user()
+
+    for action in ("disable", "enable"):
+        house.root.post("/api/user/manage", {"id": customer.id, "action": action})
+
+    assert customer.get("/api/user/self").status == 401
+    assert house.enter(customer.username).get("/api/user/self").status == 200
+
+
+def test_a_cookie_that_nobody_signed_costs_no_question_to_the_database(house: House) -> None:
+    user_id, _, signature = house.root.cookie.split(".")
+    guest = house.guest()
+    guest.cookie, guest.headers = f"{user_id}.{'A' * 43}.{signature}", house.root.headers
+    live = house.app.state.sessions
+    asked: list[object] = []
+    live.lives = asked.append
+
+    assert guest.get("/api/user/self").status == 401
+    assert asked == []
+
+
+def test_where_the_database_cannot_be_asked_nobody_is_said_to_be_logged_out(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(house.books.store, "session", broken)
+    monkeypatch.setattr(house.books.store, "end_session", broken)
+    house.app.state.sessions = sessions.Sessions(house.books.store, house.books.vault.digest, Link())
+
+    assert house.root.get("/api/user/self").status == 503
+    assert house.root.get("/api/user/logout").status == 503
+
+
+def test_the_database_keeps_no_secret_of_a_session(house: House) -> None:
+    _, secret, signature = house.root.cookie.split(".")
+    digest = house.books.vault.digest("session", secret)
+
+    row = house.books.store.session(digest)
+
+    assert row is not None
+    assert row.user == 1
+    files = b"".join(path.read_bytes() for path in house.books.folder.iterdir() if path.is_file())
+    assert digest.encode() in files
+    assert secret.encode() not in files
+    assert signature.encode() not in files
+
+
+def test_sessions_that_have_expired_are_forgotten_and_no_others(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "FORGET_AT_ONCE", 4)
+    store, now_ms = house.books.store, int(time() * 1000)
+    for n in range(11):
+        store.put_session(Session(f"old {n}", 1, 0, now_ms - 1))
+    store.put_session(Session("young", 1, 0, now_ms + 60_000))
+
+    assert sessions.forget_expired(store) == 11
+
+    assert store.session("old 7") is None
+    assert store.session("young") is not None
+    assert house.root.get("/api/user/self").status == 200
 
 
 def test_a_ban_ends_a_session_at_once(house: House) -> None:
@@ -236,6 +332,26 @@ def test_a_directory_that_fell_behind_lets_nobody_in(house: House) -> None:
     answer = house.root.get("/api/user/self")
 
     assert answer.status == 503
+
+
+class Clock:
+    """Told, not read."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def broken(*_: object) -> None:
+    raise OSError("the database is gone")
+
+
+def root_of(house: House) -> User:
+    found = house.books.directory.user(1)
+    assert found is not None
+    return found
 
 
 def work_s(stored: str) -> float:

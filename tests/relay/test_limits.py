@@ -17,7 +17,10 @@ from relay.asked import Asked
 from relay.call import Call
 from relay.errors import BadRequest, Forbidden, RateLimited
 from relay.format import Format
-from relay.limits import BUCKETS, Admission, Limits, MemoryWindows, texts_of
+from relay.limits import Admission, Limits, texts_of
+from relay.shared_link import Link
+from relay.shared_windows import SharedWindows
+from relay.windows import BUCKETS, MemoryWindows
 
 OPEN = KeyTerms()
 RATE = {"ModelRequestRateLimitEnabled": "true", "ModelRequestRateLimitSuccessCount": "0"}
@@ -38,13 +41,13 @@ class Door:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.limits = Limits(MemoryWindows(clock=self.clock))
+        self.limits = Limits(SharedWindows(Link(), clock=self.clock))
         self.settings = Settings({})
 
     def says(self, options: Mapping[str, str]) -> None:
         self.settings = Settings({key: validate(key, text) for key, text in options.items()})
 
-    def asks(
+    async def asks(
         self,
         prompt: object = "Count the coins.",
         *,
@@ -58,7 +61,7 @@ class Door:
         key = ApiKey(id=1, user=user, digest="", secret="", terms=terms)
         asked = Asked(model, False, {"prompt": msgspec.Raw(msgspec.json.encode(prompt))}, b"", None, 1, 0, False)
         call = Call(endpoint=endpoint, body=b"", credential="", client_ip=ip)
-        return self.limits.admit(
+        return await self.limits.admit(
             call, asked, Caller(key, User(id=user), "default", pinned), wire(endpoint), self.settings
         )
 
@@ -75,136 +78,136 @@ def door() -> Door:
     return Door()
 
 
-def test_a_key_without_limits_passes(door: Door) -> None:
-    assert isinstance(door.asks(), Admission)
+async def test_a_key_without_limits_passes(door: Door) -> None:
+    assert isinstance(await door.asks(), Admission)
 
 
 @pytest.mark.parametrize("allowed", ["192.0.2.7", "192.0.2.0/24", "2001:db8::/32", " 192.0.2.7 ,"])
 @pytest.mark.parametrize("ip", ["192.0.2.7", "::ffff:192.0.2.7", "2001:db8::7"])
-def test_an_address_passes_when_one_entry_holds_it(door: Door, allowed: str, ip: str) -> None:
+async def test_an_address_passes_when_one_entry_holds_it(door: Door, allowed: str, ip: str) -> None:
     is_six, allows_six = ip.startswith("2001"), allowed.startswith("2001")
     terms = KeyTerms(allow_ips=("198.51.100.1", allowed))
 
     if is_six == allows_six:
-        door.asks(terms=terms, ip=ip)
+        await door.asks(terms=terms, ip=ip)
     else:
         with pytest.raises(Forbidden, match=re.escape(ip)):
-            door.asks(terms=terms, ip=ip)
+            await door.asks(terms=terms, ip=ip)
 
 
 @pytest.mark.parametrize("ip", ["192.0.2.8", "", "unix", "192.0.2.7.evil.test"])
-def test_any_other_address_is_refused(door: Door, ip: str) -> None:
+async def test_any_other_address_is_refused(door: Door, ip: str) -> None:
     with pytest.raises(Forbidden, match="may not be used from"):
-        door.asks(terms=KeyTerms(allow_ips=("192.0.2.7",)), ip=ip)
+        await door.asks(terms=KeyTerms(allow_ips=("192.0.2.7",)), ip=ip)
 
 
-def test_a_list_in_which_nothing_can_be_read_allows_nobody(door: Door) -> None:
+async def test_a_list_in_which_nothing_can_be_read_allows_nobody(door: Door) -> None:
     with pytest.raises(Forbidden):
-        door.asks(terms=KeyTerms(allow_ips=("everyone",)))
+        await door.asks(terms=KeyTerms(allow_ips=("everyone",)))
 
 
-def test_a_list_of_blanks_is_no_list(door: Door) -> None:
-    assert door.asks(terms=KeyTerms(allow_ips=("", " "))) is not None
+async def test_a_list_of_blanks_is_no_list(door: Door) -> None:
+    assert await door.asks(terms=KeyTerms(allow_ips=("", " "))) is not None
 
 
-def test_a_key_with_a_list_of_models_passes_for_exactly_these(door: Door) -> None:
+async def test_a_key_with_a_list_of_models_passes_for_exactly_these(door: Door) -> None:
     terms = KeyTerms(model_limits_enabled=True, model_limits=("gpt-4o", "m-1"))
 
-    assert door.asks(model="m-1", terms=terms) is not None
+    assert await door.asks(model="m-1", terms=terms) is not None
     with pytest.raises(Forbidden, match=r"m-10; it may use: gpt-4o, m-1"):
-        door.asks(model="m-10", terms=terms)
+        await door.asks(model="m-10", terms=terms)
 
 
-def test_a_list_that_is_switched_off_limits_nothing(door: Door) -> None:
-    assert door.asks(terms=KeyTerms(model_limits_enabled=False, model_limits=("gpt-4o",))) is not None
+async def test_a_list_that_is_switched_off_limits_nothing(door: Door) -> None:
+    assert await door.asks(terms=KeyTerms(model_limits_enabled=False, model_limits=("gpt-4o",))) is not None
 
 
-def test_a_list_that_is_on_and_empty_allows_nothing(door: Door) -> None:
+async def test_a_list_that_is_on_and_empty_allows_nothing(door: Door) -> None:
     with pytest.raises(Forbidden, match="it may use: none"):
-        door.asks(terms=KeyTerms(model_limits_enabled=True))
+        await door.asks(terms=KeyTerms(model_limits_enabled=True))
 
 
-def test_who_pins_a_channel_may_try_any_model_but_not_from_anywhere(door: Door) -> None:
+async def test_who_pins_a_channel_may_try_any_model_but_not_from_anywhere(door: Door) -> None:
     terms = KeyTerms(model_limits_enabled=True, model_limits=("gpt-4o",), allow_ips=("192.0.2.7",))
 
-    assert door.asks(model="m-1", terms=terms, pinned=3) is not None
+    assert await door.asks(model="m-1", terms=terms, pinned=3) is not None
     with pytest.raises(Forbidden):
-        door.asks(model="m-1", terms=terms, pinned=3, ip="192.0.2.8")
+        await door.asks(model="m-1", terms=terms, pinned=3, ip="192.0.2.8")
 
 
-def test_requests_are_refused_when_the_window_is_full_and_told_when_to_come_again(door: Door) -> None:
+async def test_requests_are_refused_when_the_window_is_full_and_told_when_to_come_again(door: Door) -> None:
     door.says({**RATE, "ModelRequestRateLimitCount": "3", "ModelRequestRateLimitDurationMinutes": "2"})
     for _ in range(3):
-        door.asks()
+        await door.asks()
 
     with pytest.raises(RateLimited, match=r"at most 3 requests in 2 min") as refused:
-        door.asks()
+        await door.asks()
 
     door.clock.now_s += refused.value.retry_after_s
-    door.asks()
+    await door.asks()
 
 
-def test_a_window_is_one_users_alone(door: Door) -> None:
+async def test_a_window_is_one_users_alone(door: Door) -> None:
     door.says({**RATE, "ModelRequestRateLimitCount": "1"})
-    door.asks(user=1)
+    await door.asks(user=1)
 
-    door.asks(user=2)
+    await door.asks(user=2)
 
     with pytest.raises(RateLimited):
-        door.asks(user=1)
+        await door.asks(user=1)
 
 
-def test_requests_that_failed_count_as_requests_and_not_as_successes(door: Door) -> None:
+async def test_requests_that_failed_count_as_requests_and_not_as_successes(door: Door) -> None:
     door.says({**RATE, "ModelRequestRateLimitCount": "4", "ModelRequestRateLimitSuccessCount": "2"})
-    door.asks()
-    door.asks().failed()
-    door.asks()
+    await door.asks()
+    (await door.asks()).failed()
+    await door.asks()
 
     with pytest.raises(RateLimited, match="at most 2 successful requests"):
-        door.asks()
+        await door.asks()
     with pytest.raises(RateLimited, match="at most 4 requests"):
-        door.asks()
+        await door.asks()
 
 
-def test_calls_that_run_at_once_cannot_pass_the_limit_of_successes_together(door: Door) -> None:
+async def test_calls_that_run_at_once_cannot_pass_the_limit_of_successes_together(door: Door) -> None:
     door.says({**RATE, "ModelRequestRateLimitSuccessCount": "2"})
-    under_way = [door.asks(), door.asks()]
+    under_way = [await door.asks(), await door.asks()]
 
     with pytest.raises(RateLimited):
-        door.asks()
+        await door.asks()
 
     under_way[0].failed()
     under_way[0].failed()
-    door.asks()
+    await door.asks()
     with pytest.raises(RateLimited):
-        door.asks()
+        await door.asks()
 
 
-def test_a_limit_of_zero_is_no_limit(door: Door) -> None:
+async def test_a_limit_of_zero_is_no_limit(door: Door) -> None:
     door.says(RATE)
 
     for _ in range(50):
-        door.asks()
+        await door.asks()
 
 
-def test_new_settings_hold_from_the_next_call_on(door: Door) -> None:
+async def test_new_settings_hold_from_the_next_call_on(door: Door) -> None:
     door.says({**RATE, "ModelRequestRateLimitCount": "1"})
-    door.asks()
+    await door.asks()
 
     door.says({**RATE, "ModelRequestRateLimitCount": "2"})
 
-    door.asks()
+    await door.asks()
     with pytest.raises(RateLimited):
-        door.asks()
+        await door.asks()
 
 
-def test_settings_that_cannot_be_read_hold_their_defaults(door: Door) -> None:
+async def test_settings_that_cannot_be_read_hold_their_defaults(door: Door) -> None:
     door.settings = Settings({"ModelRequestRateLimitEnabled": "perhaps", "CheckSensitiveEnabled": "perhaps"})
 
-    door.asks()
+    await door.asks()
 
     with pytest.raises(BadRequest):
-        door.asks("this has test_sensitive in it")
+        await door.asks("this has test_sensitive in it")
 
 
 def test_the_window_that_was_idle_longest_is_forgotten_first() -> None:
@@ -247,75 +250,75 @@ def test_no_stretch_as_long_as_the_window_has_more_than_the_limit(
         [{"role": "user", "content": [{"type": "image_url"}, {"type": "text", "text": "so forbidden"}]}],
     ],
 )
-def test_a_word_is_found_in_any_part_of_a_prompt_whatever_its_case(door: Door, prompt: object) -> None:
+async def test_a_word_is_found_in_any_part_of_a_prompt_whatever_its_case(door: Door, prompt: object) -> None:
     door.says({"SensitiveWords": " forBIDden \n\nother"})
 
     with pytest.raises(BadRequest) as refused:
-        door.asks(prompt)
+        await door.asks(prompt)
 
     assert refused.value.code == "sensitive_words_detected"
     assert "forbidden" not in refused.value.message.lower()
 
 
-def test_a_prompt_without_such_a_word_passes(door: Door) -> None:
+async def test_a_prompt_without_such_a_word_passes(door: Door) -> None:
     door.says({"SensitiveWords": "forbidden"})
 
-    assert door.asks("a forbid den thing") is not None
+    assert await door.asks("a forbid den thing") is not None
 
 
 @pytest.mark.parametrize("switch", ["CheckSensitiveEnabled", "CheckSensitiveOnPromptEnabled"])
-def test_words_are_not_looked_for_when_either_switch_is_off(door: Door, switch: str) -> None:
+async def test_words_are_not_looked_for_when_either_switch_is_off(door: Door, switch: str) -> None:
     door.says({"SensitiveWords": "forbidden", switch: "false"})
 
-    assert door.asks("forbidden") is not None
+    assert await door.asks("forbidden") is not None
 
 
-def test_embeddings_are_not_searched(door: Door) -> None:
+async def test_embeddings_are_not_searched(door: Door) -> None:
     door.says({"SensitiveWords": "forbidden"})
 
-    assert door.asks("forbidden", endpoint="embeddings") is not None
+    assert await door.asks("forbidden", endpoint="embeddings") is not None
 
 
-def test_patterns_are_found_without_any_plain_word_and_whatever_their_case(door: Door) -> None:
+async def test_patterns_are_found_without_any_plain_word_and_whatever_their_case(door: Door) -> None:
     door.says({"SensitiveWords": "regex:CARD \\d{4}"})
 
     with pytest.raises(BadRequest):
-        door.asks("my card 1234")
-    assert door.asks("my card 12") is not None
+        await door.asks("my card 1234")
+    assert await door.asks("my card 12") is not None
 
 
 @pytest.mark.parametrize("pattern", ["(", "a{99999999999}", "x" * 1_001, "*x"])
-def test_a_pattern_that_cannot_be_used_is_left_out_and_the_others_stay(door: Door, pattern: str) -> None:
+async def test_a_pattern_that_cannot_be_used_is_left_out_and_the_others_stay(door: Door, pattern: str) -> None:
     door.says({"SensitiveWords": f"regex:{pattern}\nregex:b+d"})
 
-    assert door.asks("nothing at all") is not None
+    assert await door.asks("nothing at all") is not None
     with pytest.raises(BadRequest):
-        door.asks("bbbd")
+        await door.asks("bbbd")
 
 
 @pytest.mark.parametrize("at", [0, 8_000, 8_190, 100_000, 999_000])
-def test_words_and_patterns_are_found_wherever_they_are_in_a_long_prompt(door: Door, at: int) -> None:
+async def test_words_and_patterns_are_found_wherever_they_are_in_a_long_prompt(door: Door, at: int) -> None:
     door.says({"SensitiveWords": "regex:card \\d{4}"})
 
     with pytest.raises(BadRequest):
-        door.asks("." * at + "card 1234" + "." * (1_000_000 - at))
+        await door.asks("." * at + "card 1234" + "." * (1_000_000 - at))
 
 
-def test_many_words_are_found_as_few_are(door: Door) -> None:
+async def test_many_words_are_found_as_few_are(door: Door) -> None:
     door.says({"SensitiveWords": "\n".join(["zz", *(f"word{n}x" for n in range(5_000))])})
 
-    assert door.asks("no wordx here, word12 x, buz") is not None
+    assert await door.asks("no wordx here, word12 x, buz") is not None
     for prompt in ("word4999x", "buzz", "a word0x."):
         with pytest.raises(BadRequest):
-            door.asks(prompt)
+            await door.asks(prompt)
 
 
-def test_a_call_refused_for_its_words_is_no_success(door: Door) -> None:
+async def test_a_call_refused_for_its_words_is_no_success(door: Door) -> None:
     door.says({**RATE, "ModelRequestRateLimitSuccessCount": "1", "SensitiveWords": "forbidden"})
     with pytest.raises(BadRequest):
-        door.asks("forbidden")
+        await door.asks("forbidden")
 
-    assert door.asks("allowed") is not None
+    assert await door.asks("allowed") is not None
 
 
 @pytest.mark.parametrize("prompt", [None, 7, {"a": 1}, [7, None, {"content": {"a": 1}}, {"text": 3}]])
