@@ -6,7 +6,7 @@ from typing import NamedTuple
 from domain.api_key import ApiKey, Status
 from domain.pricing import Price, Unpriced, known_max_output
 from domain.user import Role, User
-from projections.directory import Served, Tiers
+from projections.routes import Place, Served, place_of
 from relay.asked import MAX_OUTPUT_TOKENS, Asked
 from relay.call import Call
 from relay.desk import Desk
@@ -27,7 +27,7 @@ class Caller(NamedTuple):
 class Quote(NamedTuple):
     """What a call may cost at most, at prices that stay as they are for it."""
 
-    tiers: Tiers
+    place: Place
     prices: dict[str, Price]
     """By upstream model."""
     input_bound: int
@@ -60,32 +60,30 @@ def authenticate(call: Call, desk: Desk) -> Caller:
     return Caller(key, user, _group(key, user, desk), _pinned(suffix, user))
 
 
-def tiers_for(asked: Asked, caller: Caller, desk: Desk) -> Tiers:
+def place_for(asked: Asked, caller: Caller, desk: Desk) -> Place:
     """The channels that may carry this call. Raises UnknownModel, BadRequest, Forbidden."""
     if caller.pinned:
-        return ((_pinned_channel(asked, caller, desk),),)
-    tiers = desk.directory.routes(caller.group, asked.model)
-    if not tiers:
+        return place_of(((_pinned_channel(asked, caller, desk),),))
+    place = desk.directory.place(caller.group, asked.model)
+    if not place.tiers:
         raise UnknownModel(asked.model)
-    return tiers
+    return place
 
 
-def quote(asked: Asked, caller: Caller, tiers: Tiers, desk: Desk) -> Quote:
+def quote(asked: Asked, caller: Caller, place: Place, desk: Desk) -> Quote:
     """Pin the prices of every route and bound the cost by the dearest. Raises BadRequest for a model without a price."""
     prices: dict[str, Price] = {}
-    for tier in tiers:
-        for served in tier:
-            if served.upstream_model not in prices:
-                price = _price(served.upstream_model, asked.model, caller.group, desk)
-                if price is not None:
-                    prices[served.upstream_model] = price
+    for name in place.upstream_models:
+        price = _price(name, asked.model, caller.group, desk)
+        if price is not None:
+            prices[name] = price
     if not prices:
         raise BadRequest(
             f"no price is set for {asked.model}; its operator sets ModelRatio or ModelPrice", code="model_price_error"
         )
     limit, bound = output_bounds(asked, desk)
     ceiling = max(price.ceiling_mills(asked.input_bound, bound) for price in prices.values())
-    return Quote(tiers, prices, asked.input_bound, bound, limit, ceiling)
+    return Quote(place, prices, asked.input_bound, bound, limit, ceiling)
 
 
 def output_bounds(asked: Asked, desk: Desk) -> tuple[int, int]:

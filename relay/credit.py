@@ -4,8 +4,11 @@ Commands in flight are never abandoned: if the task is cancelled while one commi
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+import msgspec
 
 from domain import commands
 from domain.books import Result
@@ -14,6 +17,8 @@ from domain.pricing import Price
 from domain.usage import Usage
 from ledger.errors import LedgerClosed, LedgerError, LedgerUnavailable
 from relay.errors import Insufficient, Unavailable
+
+log = logging.getLogger("veloera.relay")
 
 SETTLE_TRIES = 4
 SETTLE_PAUSE_S = 0.25
@@ -25,10 +30,23 @@ class Ledger(Protocol):
     def submit(self, command: Command) -> "asyncio.Future[Result]": ...
 
 
+End = commands.Settle | commands.Release
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A ledger that can keep the end of a call while its database is away."""
+
+    def keep(self, command: End) -> "asyncio.Future[Result]":
+        """The result stands once it is there: the end is durable, and will be committed. Raises LedgerError, as does the future."""
+        ...
+
+
 class Hold:
     """An open hold. `ended` is true from the first attempt to end it, so that nothing ends it twice."""
 
     __slots__ = (
+        "_doubtful",
         "_growing",
         "_ledger",
         "amount",
@@ -56,6 +74,8 @@ class Hold:
         self.extensions = 0
         self.ended = False
         self._growing: asyncio.Future[Result] | None = None
+        self._doubtful = False
+        """Whether the ledger has not said what became of the last extension."""
 
     async def extend(self, amount: int) -> Result:
         """Hold more. The result says what is there when it is not enough. Raises LedgerError."""
@@ -67,7 +87,9 @@ class Hold:
         command = commands.Extend(
             charge=self.charge, user=self.user, key=self.key, capped=self.capped, n=n, amount=amount
         )
+        self._doubtful = True
         result = await outcome(self._ledger, command)
+        self._doubtful = False
         if result.ok:
             self.extensions = n
             self.amount += amount
@@ -133,24 +155,31 @@ class Hold:
             )
         )
 
-    async def _end(self, command: commands.EndCharge) -> Result:
+    async def _end(self, command: End) -> Result:
         """The same command may be sent again after a failure: a stream ends once, however often it is told to."""
         for attempt in range(SETTLE_TRIES):
             try:
                 result = await outcome(self._ledger, command)
-            except LedgerClosed:
-                break
-            except LedgerUnavailable:
+            except (LedgerClosed, LedgerUnavailable) as error:
+                kept = await _kept(self._ledger, command)
+                if kept is not None:
+                    return kept
+                if isinstance(error, LedgerClosed):
+                    break
                 if attempt + 1 < SETTLE_TRIES:
                     await asyncio.sleep(SETTLE_PAUSE_S * 2**attempt)
             else:
                 if result.ok or _is_over(command, result):
                     return result
-                raise Unavailable(f"the hold was not ended: {result.status} {result.why}")
+                if result.status != "stale" or not self._doubtful:
+                    raise Unavailable(f"the hold was not ended: {result.status} {result.why}")
+                # The last extension was made, and the answer to it was lost.
+                self._doubtful = False
+                command = msgspec.structs.replace(command, extensions=self.extensions + 1)
         raise Unavailable("the charge could not be made durable; the hold is closed by its deadline")
 
 
-def _is_over(command: commands.EndCharge, result: Result) -> bool:
+def _is_over(command: End, result: Result) -> bool:
     """A hold that was to be given back, and has ended already: by its deadline, for one."""
     return isinstance(command, commands.Release) and result.status.startswith("already_")
 
@@ -166,6 +195,10 @@ async def open_hold(ledger: Ledger, command: commands.Hold) -> Hold:
         raise Insufficient(needed_mills=result.needed, available_mills=result.available, of=of)
     if not result.ok:
         raise Unavailable(f"the hold was not made: {result.status} {result.why}")
+    return _opened(ledger, command)
+
+
+def _opened(ledger: Ledger, command: commands.Hold) -> Hold:
     return Hold(
         ledger,
         charge=command.charge,
@@ -186,20 +219,29 @@ async def outcome(ledger: Ledger, command: Command) -> Result:
     except asyncio.CancelledError:
         if future.cancelled():
             raise
+        await asyncio.wait([future])
         if isinstance(command, commands.Hold):
             await _give_back(ledger, command, future)
-        else:
-            await asyncio.wait([future])
+        elif isinstance(command, End) and isinstance(future.exception(), LedgerClosed | LedgerUnavailable):
+            await _kept(ledger, command)
         raise
+
+
+async def _kept(ledger: Ledger, command: End) -> Result | None:
+    """Have an end kept that the ledger did not take; None where nothing can keep it."""
+    if not isinstance(ledger, Keeping):
+        return None
+    try:
+        return await asyncio.shield(ledger.keep(command))
+    except LedgerError as error:
+        log.error("end_not_kept charge=%s error=%s", command.charge, error)
+        return None
 
 
 async def _give_back(ledger: Ledger, command: commands.Hold, future: "asyncio.Future[Result]") -> None:
     """A hold whose call was cancelled while it was made: release it, so that it does not wait for its deadline."""
-    await asyncio.wait([future])
     if future.exception() is None and future.result().status == "created":
-        released = ledger.submit(
-            commands.Release(
-                charge=command.charge, user=command.user, key=command.key, capped=command.capped, why="cancelled"
-            )
-        )
-        await asyncio.wait([released])
+        try:
+            await _opened(ledger, command).release("cancelled")
+        except Unavailable as error:
+            log.error("release_failed charge=%s why=cancelled error=%s", command.charge, error)

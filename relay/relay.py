@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import NamedTuple
 
 from domain import commands
-from relay.admission import Caller, Quote, authenticate, quote, tiers_for
+from relay.admission import Caller, Quote, authenticate, place_for, quote
 from relay.asked import Asked
 from relay.attempts import Attempt, attempt
 from relay.call import Call
@@ -60,9 +60,9 @@ async def relay(call: Call, desk: Desk, format_: Format) -> AsyncGenerator[Head 
     """
     caller = authenticate(call, desk)
     asked = format_.read(call.body)
-    admission = desk.limits.admit(call, asked, caller, format_, desk.directory.settings)
+    admission = await desk.limits.admit(call, asked, caller, format_, desk.directory.settings)
     try:
-        quoted = quote(asked, caller, tiers_for(asked, caller, desk), desk)
+        quoted = quote(asked, caller, place_for(asked, caller, desk), desk)
         hold = await open_hold(desk.ledger, _hold(call, desk, asked, caller, quoted, format_))
         async for part in _carried(call, desk, asked, format_, hold, quoted, caller):
             yield part
@@ -170,7 +170,7 @@ def _hold(call: Call, desk: Desk, asked: Asked, caller: Caller, quoted: Quote, f
 
 def _routes(desk: Desk, quoted: Quote, caller: Caller) -> list[Route]:
     retries = 0 if caller.pinned else desk.directory.settings.int("RetryTimes")
-    return list(desk.router.routes(quoted.tiers, quoted.prices, retries=retries))
+    return list(desk.router.routes(quoted.place, quoted.prices, retries=retries))
 
 
 async def _end_unanswered(

@@ -5,14 +5,13 @@ another is left.
 """
 
 import random
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from domain.pricing import Price
-from projections.directory import Served, Tiers
+from projections.routes import Place, Served, place_of
 
-SMOOTHING = 10
-"""Added to every weight, as the family does: weights 0 and 0 share evenly, 100 and 0 share 110 to 10."""
 MAX_ATTEMPTS = 16
 NEVER_RETRIED = frozenset({400, 408, 504, 524})
 RETRIED = frozenset({307, 429})
@@ -37,10 +36,9 @@ class Router:
         self._random = rng or random.Random()
         self._turns: dict[int, int] = {}
 
-    def routes(self, tiers: Tiers, prices: Mapping[str, Price], *, retries: int) -> Iterator[Route]:
+    def routes(self, place: Place, prices: Mapping[str, Price], *, retries: int) -> Iterator[Route]:
         """At most `retries` + 1 routes. `prices` by upstream model; a channel without a price is never drawn."""
-        usable = [[served for served in tier if served.upstream_model in prices] for tier in tiers]
-        usable = [tier for tier in usable if tier]
+        usable = place if len(prices) == len(place.upstream_models) else _priced(place, prices)
         tried: set[int] = set()
         for attempt in range(min(retries, MAX_ATTEMPTS - 1) + 1):
             served = self._draw(usable, attempt, tried)
@@ -50,15 +48,20 @@ class Router:
     def route(self, served: Served, price: Price) -> Route:
         return Route(served, self._credential(served), price)
 
-    def _draw(self, tiers: Sequence[Sequence[Served]], attempt: int, tried: set[int]) -> Served:
-        tier = tiers[min(attempt, len(tiers) - 1)]
-        fresh = [served for served in tier if served.channel.id not in tried]
+    def _draw(self, place: Place, attempt: int, tried: set[int]) -> Served:
+        at = min(attempt, len(place.tiers) - 1)
+        tier, bounds = place.tiers[at], place.bounds[at]
+        if len(tier) > 1 or tried:
+            drawn = tier[bisect_right(bounds, self._random.random() * bounds[-1], hi=len(tier) - 1)]
+            return drawn if drawn.channel.id not in tried else self._draw_fresh(place, tier, tried)
+        return tier[0]
+
+    def _draw_fresh(self, place: Place, tier: Sequence[Served], tried: set[int]) -> Served:
+        fresh = tuple(served for served in tier if served.channel.id not in tried)
         if not fresh:
-            fresh = [served for other in tiers for served in other if served.channel.id not in tried] or list(tier)
-        if len(fresh) == 1:
-            return fresh[0]
-        weights = [max(0, served.channel.terms.weight) + SMOOTHING for served in fresh]
-        return self._random.choices(fresh, weights)[0]
+            others = tuple(served for other in place.tiers for served in other if served.channel.id not in tried)
+            fresh = others or tuple(tier)
+        return self._draw(place_of((fresh,)), 0, set())
 
     def _credential(self, served: Served) -> str:
         """The channel's key; of several, separated by commas or lines, the next one."""
@@ -68,6 +71,12 @@ class Router:
         turn = self._turns.get(served.channel.id, 0)
         self._turns[served.channel.id] = turn + 1
         return keys[turn % len(keys)] if keys else ""
+
+
+def _priced(place: Place, prices: Mapping[str, Price]) -> Place:
+    """The part of a place that has prices; some of it has, or nothing would have been quoted."""
+    tiers = (tuple(served for served in tier if served.upstream_model in prices) for tier in place.tiers)
+    return place_of(tuple(tier for tier in tiers if tier))
 
 
 def worth_another_route(status: int) -> bool:

@@ -60,8 +60,10 @@ async def settle(
         duration_ms=call.elapsed_ms,
         attempts=tried,
     )
-    paid = getattr(result.fact, "paid", 0)
-    desk.figures.settled(price.cost_mills(usage), paid, usage.input_total, usage.output_total)
+    cost = price.cost_mills(usage)
+    # One that is kept until the database is back has no fact yet: what of it is written off then is seen in the ledger only.
+    paid = cost if result.fact is None else getattr(result.fact, "paid", 0)
+    desk.figures.settled(cost, paid, usage.input_total, usage.output_total)
     desk.figures.ended(ending.by)
     desk.figures.attempted(made.route.channel_id, ending.by)
     return result
