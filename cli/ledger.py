@@ -6,17 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from cli import output
-from cli.failures import ExitCode, Misused, NotFound
+from cli.archiving import export, read_back
+from cli.as_of import account_story, balance
+from cli.failures import Misused, NotFound
 from cli.finding import user_named
 from cli.opening import caught_up, opened, opened_store
-from cli.output import emit, example, json_option, listing, moment, progress, quota, say
+from cli.output import emit, example, json_option, listing, moment, quota, say
+from cli.refunding import refund
+from cli.sealing import anchor, check_proof, prove, seal, seal_key
+from cli.spooling import spool
+from cli.verifying import verify
 from domain import accounts
 from domain.accounts import Asset, asset_of
 from domain.events import ChargeExtended, ChargeHeld, ChargeSettled, ChargeSettledLate, Fact
@@ -26,7 +30,6 @@ if TYPE_CHECKING:
     from ledger.explain import Explanation
     from ledger.mapper import Recorded
     from ledger.store import LedgerStore
-    from ledger.verify import Report
     from projections.readmodel import StatementRow
 
 MAX_TAIL_FACTS = 10_000
@@ -37,6 +40,10 @@ CHARGE = "charge."
 @click.group()
 def ledger() -> None:
     """The ledger: follow it, read it, have it explain and prove itself."""
+
+
+ledger.add_command(spool)
+ledger.add_command(refund)
 
 
 @ledger.command(epilog=example("veloera ledger tail", "veloera ledger tail --follow --json"))
@@ -119,32 +126,12 @@ def explain(request_id: str, *, as_json: bool) -> None:
     for line in found.lines:
         say(f"  {line}")
     say(f"  charged {quota(found.paid_mills)} quota ({found.paid_mills:,} mills)")
+    if found.block is not None:
+        say(f"  sealed in block {found.block:,}")
 
 
-@ledger.command(epilog=example("veloera ledger verify", "veloera ledger verify --json"))
-@json_option
-def verify(*, as_json: bool) -> None:
-    """Recompute every balance and open hold from the stored bytes; exits 1 when something differs.
-
-    It may run while calls are served: it reads the ledger as it is at one moment.
-    """
-    from ledger.verify import verify as verified
-
-    with opened_store() as store, progress(store.head(), "Verifying") as bar:
-        seen = 0
-
-        def moved(position: int, _head: int) -> None:
-            nonlocal seen
-            bar.update(position - seen)
-            seen = position
-
-        report = verified(store, moved)
-    if as_json:
-        emit(_report_record(report))
-    else:
-        _say_report(report)
-    if not report.is_sound:
-        raise click.exceptions.Exit(ExitCode.DIFFERENCE)
+for command in (balance, account_story, verify, seal, anchor, seal_key, prove, check_proof, export, read_back):
+    ledger.add_command(command)
 
 
 def _fact_record(recorded: Recorded) -> dict[str, object]:
@@ -247,45 +234,9 @@ def _explanation_record(found: Explanation) -> dict[str, object]:
         "cost_mills": found.cost_mills,
         "paid_mills": found.paid_mills,
         "written_off_mills": found.written_off_mills,
+        "block": found.block,
     }
     if ending is not None:
         record |= {"ended_by": ending.ended_by, "basis": ending.basis, "channel": ending.channel}
         record |= {"usage": msgspec.to_builtins(ending.usage), "price": msgspec.to_builtins(ending.price)}
     return record | {"lines": found.lines, "facts": [_fact_record(recorded) for recorded in found.facts]}
-
-
-def _report_record(report: Report) -> dict[str, object]:
-    return {
-        "sound": report.is_sound,
-        "facts": report.facts,
-        "head": report.head,
-        "accounts": report.accounts,
-        "open_holds": report.open_holds,
-        "totals_mills": _totals(report),
-        "first_difference": str(report.differences[0]) if report.differences else None,
-        "differences": [difference._asdict() for difference in report.differences],
-    }
-
-
-def _totals(report: Report) -> dict[str, int]:
-    """Mills by platform account; ids handed out are no amounts."""
-    return {account: total for account, total in report.totals.items() if asset_of(account) is not Asset.SEQ}
-
-
-def _say_report(report: Report) -> None:
-    counted = f"{report.facts:,} facts, {report.accounts:,} accounts, {report.open_holds:,} open holds"
-    if report.is_sound:
-        say(f"Every balance equals its events: {counted}, up to position {report.head:,}.")
-        output.listing(
-            [{"account": account, "total_mills": total} for account, total in _totals(report).items()],
-            ("account", "total_mills"),
-            as_json=False,
-        )
-        return
-    first, *others = report.differences
-    say(f"The ledger differs from its events, first at {first}.")
-    for difference in islice(others, 20):
-        say(f"  {difference}")
-    say(
-        f"{len(report.differences)} differences in {counted}. Stop serving, keep a copy, and compare it with your last back-up."
-    )

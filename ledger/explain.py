@@ -8,6 +8,7 @@ from domain.events import (
     ChargeExpired,
     ChargeExtended,
     ChargeHeld,
+    ChargeRefunded,
     ChargeReleased,
     ChargeSettled,
     ChargeSettledLate,
@@ -15,6 +16,7 @@ from domain.events import (
 )
 from domain.streams import StreamId
 from ledger.mapper import Recorded
+from ledger.seals import block_of
 from ledger.store import LedgerReader
 
 MAX_EXTENSIONS = 10_000
@@ -31,6 +33,8 @@ class Explanation(NamedTuple):
     cost_mills: int
     paid_mills: int
     written_off_mills: int
+    block: int | None = None
+    """The block that its last fact is sealed in; None when it is not sealed yet."""
 
 
 def stream_of(request_id: str) -> StreamId:
@@ -48,8 +52,9 @@ def explain(reader: LedgerReader, charge: StreamId) -> Explanation | None:
         return None
     recorded = sorted([*facts, *_extensions(reader, charge)], key=lambda r: r.position)
     lines = [line for r in recorded for line in _lines(r.fact)]
-    last = facts[-1].fact
+    last = next(one.fact for one in reversed(facts) if not isinstance(one.fact, ChargeRefunded))
     settled = last if isinstance(last, ChargeSettled | ChargeSettledLate) else None
+    sealed_in = block_of(reader, recorded[-1].position)
     return Explanation(
         charge,
         recorded,
@@ -58,6 +63,7 @@ def explain(reader: LedgerReader, charge: StreamId) -> Explanation | None:
         settled.cost if settled else 0,
         settled.paid if settled else 0,
         settled.written_off if settled else 0,
+        None if sealed_in is None else sealed_in.number,
     )
 
 
@@ -98,6 +104,8 @@ def _lines(fact: Fact) -> list[str]:
             return [f"released {fact.held:,} mills: {fact.why}"]
         case ChargeExpired():
             return [f"expired: {fact.held:,} mills went back ({fact.why})"]
+        case ChargeRefunded():
+            return [f"refunded {fact.amount:,} mills: {fact.reason or 'no reason was given'}"]
     return []
 
 

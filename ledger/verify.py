@@ -1,38 +1,21 @@
-"""Every balance is the sum of its facts: recomputed from the stored bytes, by nothing that wrote them.
+"""Every balance is the sum of its facts: recomputed from the stored bytes, by nothing that wrote them; and every block of facts is
+the one that was sealed.
 
-Reads one snapshot of the log from its beginning, so it may run while calls are served. Sums are Python integers: many accounts
-together may pass 2^63.
+Reads one snapshot of the log from its beginning, so it may run while calls are served.
 """
 
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from domain import streams
-from domain.accounts import asset_of, is_guarded, sums_to_zero
-from domain.events import ChargeExpired, ChargeExtended, ChargeHeld, ChargeReleased, ChargeSettled, Fact
-from domain.streams import StreamId
-from ledger.errors import UnknownFact
-from ledger.mapper import decode
-from ledger.store import LedgerReader, LedgerStore, OpenHold, StoredFact
-from ledger.verify_facts import Held, held_by, wrong_for, wrong_in
+from domain.accounts import is_guarded
+from ledger.seals import facts_of, sealed_log
+from ledger.store import LedgerReader, LedgerStore, OpenHold, Seal, StoredFact
+from ledger.verify_log import Difference, Differences, LogCheck
+from ledger.verify_seals import Sealed, Trust
 
 PAGE_FACTS = 5000
-MAX_DIFFERENCES = 100
 
-
-class Difference(NamedTuple):
-    """Something that does not add up. `expected` is what the facts say, `found` what is stored."""
-
-    where: str
-    what: str
-    expected: int | None = None
-    found: int | None = None
-
-    def __str__(self) -> str:
-        if self.expected is None and self.found is None:
-            return f"{self.where}: {self.what}"
-        return f"{self.where}: {self.what}: the facts say {self.expected}, stored is {self.found}"
+__all__ = ["Difference", "Report", "verify"]
 
 
 class Report(NamedTuple):
@@ -45,130 +28,81 @@ class Report(NamedTuple):
     totals: dict[str, int]
     """Mills by platform account: what was earned, given, written off."""
     differences: tuple[Difference, ...]
+    sealed: Sealed | None = None
+    """The blocks, where they were checked."""
+    is_part: bool = False
+    """True for an archive that does not begin with the first fact: its balances cannot be checked."""
 
     @property
     def is_sound(self) -> bool:
         return not self.differences
 
 
-class _Check:
-    def __init__(self) -> None:
-        self.sums: defaultdict[str, int] = defaultdict(int)
-        self.floors: dict[str, int | None] = {}
-        self.holds: dict[StreamId, Held] = {}
-        self.found: list[Difference] = []
-        self.facts = 0
-        self.position = 0
+def verify(
+    store: LedgerStore, progress: Callable[[int, int], None] | None = None, *, trust: Trust | None = None
+) -> Report:
+    """Recompute every balance and open hold; and, given whose signatures count, every block.
 
-    def differs(self, where: str, what: str, expected: int | None = None, found: int | None = None) -> None:
-        if len(self.found) < MAX_DIFFERENCES:
-            self.found.append(Difference(where, what, expected, found))
-
-    def read(self, stored: StoredFact) -> None:
-        self.facts += 1
-        if stored.position <= self.position:
-            self.differs(f"position {stored.position}", "positions do not rise")
-        self.position = stored.position
-        try:
-            fact = decode(stored.topic, stored.state)
-        except UnknownFact as error:
-            self.differs(f"position {stored.position}", str(error))
-            return
-        if not sums_to_zero(fact.postings):
-            self.differs(f"position {stored.position}", f"the postings of {stored.topic} do not sum to zero")
-        if wrong := wrong_in(fact):
-            self.differs(f"position {stored.position}", f"{stored.topic}: {wrong}")
-        for account, delta in fact.postings:
-            self.sums[account] += delta
-        self.floors.update(fact.floors)
-        self._follow_hold(stored, fact)
-
-    def _follow_hold(self, stored: StoredFact, fact: Fact) -> None:
-        if isinstance(fact, ChargeHeld):
-            if stored.version != 1:
-                self.differs(f"charge {stored.stream}", f"was held at version {stored.version}")
-            self.holds[stored.stream] = held_by(stored.stream, fact)
-        elif isinstance(fact, ChargeExtended):
-            self._extend(stored, fact)
-        elif isinstance(fact, ChargeSettled | ChargeReleased | ChargeExpired):
-            self._end(stored, fact)
-
-    def _extend(self, stored: StoredFact, fact: ChargeExtended) -> None:
-        held = self.holds.get(fact.charge)
-        if held is None or stored.stream != streams.extension(fact.charge, fact.n):
-            self.differs(f"charge {fact.charge}", "was extended without an open hold")
-            return
-        if wrong := wrong_for(held, fact):
-            self.differs(f"charge {fact.charge}", f"extension {fact.n}: {wrong}")
-        grown = held.hold._replace(amount=held.hold.amount + fact.amount, extensions=fact.n)
-        self.holds[fact.charge] = held._replace(hold=grown)
-
-    def _end(self, stored: StoredFact, fact: ChargeSettled | ChargeReleased | ChargeExpired) -> None:
-        held = self.holds.pop(stored.stream, None)
-        if stored.version != 2 or held is None:
-            self.differs(f"charge {stored.stream}", f"ended at version {stored.version} without an open hold")
-            return
-        if held.hold.amount != fact.held:
-            self.differs(
-                f"charge {stored.stream}", "gave back another amount than it held", held.hold.amount, fact.held
-            )
-        if wrong := wrong_for(held, fact):
-            self.differs(f"charge {stored.stream}", wrong)
-
-
-def verify(store: LedgerStore, progress: Callable[[int, int], None] | None = None) -> Report:
-    """Recompute every balance and open hold. `progress(position, head)` is called after each page."""
-    check = _Check()
+    `progress(position, head)` is called after each page.
+    """
+    differences = Differences()
+    log = LogCheck(differences)
+    blocks = trust.check(differences) if trust is not None else None
     with store.snapshot() as reader:
         head = reader.head()
-        after = 0
-        while page := reader.read_stored(after, PAGE_FACTS):
-            for stored in page:
-                check.read(stored)
-            after = page[-1].position
-            if progress is not None:
-                progress(after, head)
-        _compare_balances(check, reader)
-        _compare_holds(check, reader)
+        items: Iterator[StoredFact | Seal] = facts_of(reader) if blocks is None else sealed_log(reader)
+        for item in items:
+            if isinstance(item, StoredFact):
+                log.read(item)
+            if blocks is not None:
+                blocks.read(item)
+            if progress is not None and log.facts % PAGE_FACTS == 0:
+                progress(log.position, head)
+        if progress is not None:
+            progress(log.position, head)
+        sealed = blocks.finish() if blocks is not None else None
+        _compare_balances(log, reader)
+        _compare_holds(log, reader)
         for stream in reader.broken_streams():
-            check.differs(f"stream {stream}", "has a gap in its versions")
-    totals = {account: total for account, total in sorted(check.sums.items()) if account.startswith("platform:")}
-    for asset in {asset_of(account) for account in check.sums}:
-        rest = sum(total for account, total in check.sums.items() if asset_of(account) is asset)
-        if rest:
-            check.differs(asset, "all accounts together do not sum to zero", 0, rest)
-    return Report(check.facts, check.position, len(check.sums), len(check.holds), totals, tuple(check.found))
+            differences.add(f"stream {stream}", "has a gap in its versions")
+    return report_of(log, differences, sealed)
 
 
-def _compare_balances(check: _Check, reader: LedgerReader) -> None:
-    expected = {account: total for account, total in check.sums.items() if is_guarded(account)}
+def report_of(log: LogCheck, differences: Differences, sealed: Sealed | None) -> Report:
+    log.must_sum_to_zero()
+    found = tuple(differences.found)
+    return Report(log.facts, log.position, len(log.sums), len(log.holds), log.totals(), found, sealed)
+
+
+def _compare_balances(log: LogCheck, reader: LedgerReader) -> None:
+    expected = {account: total for account, total in log.sums.items() if is_guarded(account)}
     for account, guard in reader.balances():
         total = expected.pop(account, 0)
         if total != guard.balance:
-            check.differs(account, "balance", total, guard.balance)
-        floor = check.floors.get(account, 0)
+            log.differs(account, "balance", total, guard.balance)
+        floor = log.floors.get(account, 0)
         if floor != guard.floor:
-            check.differs(account, "floor", floor, guard.floor)
+            log.differs(account, "floor", floor, guard.floor)
     for account, total in sorted(expected.items()):
         if total:
-            check.differs(account, "balance", total, None)
+            log.differs(account, "balance", total, None)
 
 
-def _compare_holds(check: _Check, reader: LedgerReader) -> None:
+def _compare_holds(log: LogCheck, reader: LedgerReader) -> None:
     after = ""
-    expected = dict(check.holds)
+    expected = dict(log.holds)
     while holds := reader.open_holds(after=after):
         for hold in holds:
             held = expected.pop(hold.charge, None)
             if held is None:
-                check.differs(f"hold {hold.charge}", "is open, and its charge is not", None, hold.amount)
+                log.differs(f"hold {hold.charge}", "is open, and its charge is not", None, hold.amount)
             elif held.hold.amount != hold.amount:
-                check.differs(f"hold {hold.charge}", "mills held", held.hold.amount, hold.amount)
+                log.differs(f"hold {hold.charge}", "mills held", held.hold.amount, hold.amount)
             elif held.hold != hold:
-                check.differs(f"hold {hold.charge}", f"is not what its facts say: {_changed(held.hold, hold)}")
+                log.differs(f"hold {hold.charge}", f"is not what its facts say: {_changed(held.hold, hold)}")
         after = holds[-1].charge
     for charge, held in sorted(expected.items()):
-        check.differs(f"hold {charge}", "mills held", held.hold.amount, None)
+        log.differs(f"hold {charge}", "mills held", held.hold.amount, None)
 
 
 def _changed(expected: OpenHold, found: OpenHold) -> str:
