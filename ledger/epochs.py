@@ -1,6 +1,7 @@
 """Who holds: each process that may open holds has an epoch, and an open lock file that dies with it.
 
 A starting process ends the holds of epochs that are dead: their users get everything back, at once and not after a deadline.
+Where other machines hold in the same ledger, only what this machine knows to be dead is: theirs end at their deadlines.
 """
 
 import fcntl
@@ -17,8 +18,10 @@ from ledger.writer import Writer
 class Epoch:
     """The life of one process, as the other processes see it."""
 
-    def __init__(self, folder: Path, node: str) -> None:
+    def __init__(self, folder: Path, node: str, *, alone: bool = True) -> None:
+        """`alone`: no other machine holds in this ledger, so that an epoch nobody here knows is dead."""
         self.node = node
+        self._alone = alone
         self.name = f"{time_ns() // 1_000_000:x}-{secrets.token_hex(4)}"
         self._folder = folder / "epochs"
         self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -30,13 +33,13 @@ class Epoch:
         unnamed.rename(self._path)
 
     def is_alive(self, epoch: str) -> bool:
-        """True while the process that began an epoch runs on this machine."""
+        """True while the process that began an epoch runs on this machine, or may run on another."""
         if epoch == self.name:
             return True
         try:
             descriptor = os.open(self._folder / epoch, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            return False
+            return not self._alone
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that look do not see each other
         except BlockingIOError:

@@ -8,7 +8,7 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -49,7 +49,10 @@ HISTORY_SQL = """SELECT originator_id, topic, state FROM stored_events
 class SqliteStore(SqliteReader):
     """A LedgerStore in `folder/ledger.db`. Creates the file and its tables; refuses network file systems."""
 
-    def __init__(self, folder: Path, *, synchronous: str = "FULL", readers: int = 4) -> None:
+    def __init__(
+        self, folder: Path, *, synchronous: str = "FULL", readers: int = 4, clock: Callable[[], int] | None = None
+    ) -> None:
+        """Open a ledger, creating what is not there. `clock`, in ms, stands in for the machine's."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         refuse_network_file_system(folder)
         self.folder = folder
@@ -62,6 +65,7 @@ class SqliteStore(SqliteReader):
         if synchronous != "FULL":
             self._connection.execute(f"PRAGMA synchronous={synchronous}")
         self._cursor = self._connection.cursor()
+        self._clock = clock or _machine_ms
         self._last_now = 0
         self._memory = Memory()
 
@@ -218,7 +222,8 @@ class SqliteStore(SqliteReader):
         `trusting`: a hold's stream is taken for new without a look; where it is not, the write fails on the primary key.
         """
         memory = self._memory
-        memory.check(self._cursor.execute("PRAGMA data_version").fetchone()[0])
+        if not memory.check(self._cursor.execute("PRAGMA data_version").fetchone()[0]):
+            self._last_now = max(self._last_now, self._last_moment())
         missing = [account for account in accounts if account not in memory.guards]
         if missing:
             found = self._cursor.execute(GUARDS_SQL, (_json(missing),)).fetchall()
@@ -295,9 +300,14 @@ class SqliteStore(SqliteReader):
         except (sqlite3.OperationalError, PersistenceError) as error:
             raise LedgerUnavailable(f"the ledger cannot be read: {error}") from error
 
+    def _last_moment(self) -> int:
+        """When the newest fact was recorded; 0 in an empty log."""
+        row = self._cursor.execute("SELECT state FROM stored_events ORDER BY id DESC LIMIT 1").fetchone()
+        return msgspec.json.decode(row[0], type=_Moment).at if row else 0
+
     def _now(self) -> int:
-        """The ledger's clock, ms: the machine's, never going back within a process."""
-        self._last_now = max(self._last_now, time.time_ns() // 1_000_000)
+        """The ledger's clock, ms: the machine's, never going back along the log, whoever wrote to it."""
+        self._last_now = max(self._last_now, self._clock())
         return self._last_now
 
 
@@ -323,6 +333,16 @@ class FileLead:
     def close(self) -> None:
         os.close(self._descriptor)
         self._descriptor = -1
+
+
+class _Moment(msgspec.Struct):
+    """The part of any fact that is asked for here, also of one that a newer version wrote."""
+
+    at: int = 0
+
+
+def _machine_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _refused_unseen(command: Command, result: Result) -> bool:

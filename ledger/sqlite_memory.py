@@ -60,10 +60,13 @@ class Memory:
         self.open_charges: dict[StreamId, list[Fact]] = {}
         self._data_version = -1
 
-    def check(self, data_version: int) -> None:
-        if data_version != self._data_version:
-            self.forget()
-            self._data_version = data_version
+    def check(self, data_version: int) -> bool:
+        """False when another connection has committed: then everything is forgotten."""
+        if data_version == self._data_version:
+            return True
+        self.forget()
+        self._data_version = data_version
+        return False
 
     def forget(self) -> None:
         self.guards.clear()

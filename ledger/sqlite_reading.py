@@ -10,6 +10,7 @@ from ledger.store import OpenHold, Seal, Session, StoredFact
 
 HOLD_COLUMNS = "charge, user, key, capped, amount, extensions, node, epoch, deadline"
 SEAL_COLUMNS = "number, first, last, facts, root, previous, key_id, signature, at"
+MAX_ID = 2**63 - 1
 
 
 class SqliteReader:
@@ -30,9 +31,9 @@ class SqliteReader:
         return [_recorded(row) for row in self._all(_log_sql(without_charges), (after, limit))]
 
     def read_stored(self, after: int, limit: int) -> list[StoredFact]:
-        return [
-            StoredFact(row[0], row[1], row[2], row[3], row[4]) for row in self._all(_log_sql(False), (after, limit))
-        ]
+        sql = """SELECT id, originator_id, originator_version, topic, state FROM stored_events
+            WHERE id >= ? ORDER BY id LIMIT ?"""
+        return [StoredFact(*row) for row in self._all(sql, (after + 1, limit))] if after < MAX_ID else []
 
     def balance(self, account: str) -> Guard | None:
         rows = self._all("SELECT balance, floor FROM balances WHERE account = ?", (account,))
@@ -55,6 +56,10 @@ class SqliteReader:
         rows = self._all("SELECT sealed FROM vault WHERE ref = ?", (ref,))
         return bytes(rows[0][0]) if rows else None
 
+    def secrets(self, after: str, limit: int) -> list[tuple[str, bytes]]:
+        sql = "SELECT ref, sealed FROM vault WHERE ref > ? ORDER BY ref LIMIT ?"
+        return [(row[0], bytes(row[1])) for row in self._all(sql, (after, limit))]
+
     def keyring(self) -> dict[str, bytes]:
         return {row[0]: bytes(row[1]) for row in self._all("SELECT name, wrapped FROM keyring", ())}
 
@@ -65,8 +70,8 @@ class SqliteReader:
         return [row[0] for row in self._all(sql, ())]
 
     def read_seals(self, after: int, limit: int) -> list[Seal]:
-        sql = f"SELECT {SEAL_COLUMNS} FROM seals WHERE number > ? ORDER BY number LIMIT ?"
-        return [Seal(*row) for row in self._all(sql, (after, limit))]
+        sql = f"SELECT {SEAL_COLUMNS} FROM seals WHERE number >= ? ORDER BY number LIMIT ?"
+        return [Seal(*row) for row in self._all(sql, (after + 1, limit))] if after < MAX_ID else []
 
     def last_seal(self) -> Seal | None:
         rows = self._all(f"SELECT {SEAL_COLUMNS} FROM seals ORDER BY number DESC LIMIT 1", ())

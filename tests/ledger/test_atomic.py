@@ -17,7 +17,7 @@ from ledger.errors import LedgerUnavailable
 from ledger.sqlite import SqliteStore
 from ledger.verify import verify
 from tests.laws import calls
-from tests.ledger.tables import contents
+from tests.ledger.places import FilePlace, Place, Rows, Store
 
 NEW = VaultPut("new", b"sealed")
 STATEMENTS = 40
@@ -94,13 +94,13 @@ def test_a_commit_that_is_interrupted_at_any_instruction_left_everything_or_noth
     store.close()
 
 
-def test_a_batch_with_a_bug_in_it_leaves_nothing_behind(store: SqliteStore) -> None:
-    before = contents(store.folder)
+def test_a_batch_with_a_bug_in_it_leaves_nothing_behind(store: Store, place: Place) -> None:
+    before = place.contents()
 
     with pytest.raises(AssertionError):
         store.commit([calls.customer(grant=500), moving_append()])
 
-    assert contents(store.folder) == before
+    assert place.contents() == before
 
 
 def prepared(folder: Path) -> SqliteStore:
@@ -129,6 +129,10 @@ def moving_append() -> Append:
     """What `decide` takes for a bug of its caller, and does not answer."""
     fact = SettingChanged(key="smtp", postings=(("platform:promo", 1),))
     return Append(parts=(Part(streams.setting("smtp"), None, (fact,)),))
+
+
+def contents(folder: Path) -> Rows:
+    return FilePlace(folder).contents()
 
 
 def is_whole(store: SqliteStore) -> bool:

@@ -8,25 +8,26 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from domain.events import ChargeExpired
 from ledger.epochs import Epoch, end_dead_holds
-from ledger.sqlite import SqliteStore
 from ledger.verify import verify
 from ledger.writer import Writer
 from tests.laws import calls
+from tests.ledger.places import Place, Store
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HOLDS = """
 import sys
 from pathlib import Path
 from ledger.epochs import Epoch
-from ledger.sqlite import SqliteStore
 from tests.laws import calls
+from tests.ledger.places import opened
 folder, first = Path(sys.argv[1]), int(sys.argv[2])
-store = SqliteStore(folder)
+store = opened(sys.argv[3])
 epoch = Epoch(folder, "holder")
 for n in range(first, first + 3):
     store.commit([calls.hold(10, calls.charge(n), epoch=epoch.name)])
@@ -37,13 +38,30 @@ epoch.close()
 """
 
 
-def test_holds_of_a_killed_process_end_and_those_of_a_living_one_stay(store: SqliteStore, writer: Writer) -> None:
+class House(NamedTuple):
+    """A ledger, and the folder of the machine whose processes hold in it."""
+
+    place: Place
+    folder: Path
+
+    def epoch(self, node: str) -> Epoch:
+        return Epoch(self.folder, node)
+
+
+@pytest.fixture
+def house(place: Place, tmp_path: Path) -> House:
+    return House(place, tmp_path)
+
+
+def test_holds_of_a_killed_process_end_and_those_of_a_living_one_stay(
+    store: Store, writer: Writer, house: House
+) -> None:
     store.commit([calls.customer(grant=1_000)])
-    with holder(store.folder, 100) as dead:
+    with holder(house, 100) as dead:
         dead.kill()
         dead.wait(10)
-    with holder(store.folder, 200):
-        ended = end_dead_holds(store, writer, Epoch(store.folder, "starter"))
+    with holder(house, 200):
+        ended = end_dead_holds(store, writer, house.epoch("starter"))
 
         assert ended == 3
         assert [hold.charge for hold in store.open_holds()] == [calls.charge(n) for n in (200, 201, 202)]
@@ -53,31 +71,31 @@ def test_holds_of_a_killed_process_end_and_those_of_a_living_one_stay(store: Sql
 
 
 def test_the_fact_says_who_ended_it_and_why_and_gives_back_what_extensions_held(
-    store: SqliteStore, writer: Writer
+    store: Store, writer: Writer, house: House
 ) -> None:
     store.commit([calls.customer(grant=1_000)])
-    with holder(store.folder, 100) as dead:
+    with holder(house, 100) as dead:
         dead.kill()
 
-    end_dead_holds(store, writer, Epoch(store.folder, "starter"))
+    end_dead_holds(store, writer, house.epoch("starter"))
 
     last = store.read_stream(calls.charge(100))[-1].fact
     assert isinstance(last, ChargeExpired)
     assert (last.held, last.node, last.why) == (20, "starter", "dead_epoch")
 
 
-def test_more_holds_than_one_page_are_all_ended(store: SqliteStore, writer: Writer) -> None:
+def test_more_holds_than_one_page_are_all_ended(store: Store, writer: Writer, house: House) -> None:
     store.commit([calls.customer(grant=10_000)])
     store.commit([calls.hold(1, calls.charge(n), epoch="gone") for n in range(1_050)])
 
-    ended = end_dead_holds(store, writer, Epoch(store.folder, "starter"))
+    ended = end_dead_holds(store, writer, house.epoch("starter"))
 
     assert ended == 1_050
     assert store.open_holds() == []
 
 
-def test_a_hold_past_its_deadline_ends_though_its_process_lives(store: SqliteStore, writer: Writer) -> None:
-    epoch = Epoch(store.folder, "itself")
+def test_a_hold_past_its_deadline_ends_though_its_process_lives(store: Store, writer: Writer, house: House) -> None:
+    epoch = house.epoch("itself")
     late, early = (
         calls.hold(1, calls.charge(1), epoch=epoch.name, ttl_ms=-1),
         calls.hold(1, calls.charge(2), epoch=epoch.name),
@@ -90,12 +108,12 @@ def test_a_hold_past_its_deadline_ends_though_its_process_lives(store: SqliteSto
     assert [hold.charge for hold in store.open_holds()] == [calls.charge(2)]
 
 
-def test_two_processes_that_start_at_once_end_every_hold_once(store: SqliteStore, writer: Writer) -> None:
+def test_two_processes_that_start_at_once_end_every_hold_once(store: Store, writer: Writer, house: House) -> None:
     store.commit([calls.customer(grant=1_000)])
     store.commit([calls.hold(1, calls.charge(n), epoch="gone") for n in range(50)])
-    other_store = SqliteStore(store.folder)
+    other_store = house.place.open()
     other = Writer(other_store)
-    first, second = Epoch(store.folder, "first"), Epoch(store.folder, "second")
+    first, second = house.epoch("first"), house.epoch("second")
 
     ended = [end_dead_holds(store, writer, first), end_dead_holds(other_store, other, second)]
 
@@ -150,10 +168,10 @@ def test_two_that_look_at_once_do_not_take_each_other_for_the_living(tmp_path: P
 
 
 @contextmanager
-def holder(folder: Path, first: int) -> Iterator[subprocess.Popen[str]]:
+def holder(house: House, first: int) -> Iterator[subprocess.Popen[str]]:
     """A process that has three holds open, the first of them extended twice, and lives until the end of the block."""
     pipe = subprocess.PIPE
-    command = [sys.executable, "-c", HOLDS, str(folder), str(first)]
+    command = [sys.executable, "-c", HOLDS, str(house.folder), str(first), house.place.told()]
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().strip(), "the holder did not come up"
@@ -163,6 +181,6 @@ def holder(folder: Path, first: int) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def balance(store: SqliteStore, account: str) -> int:
+def balance(store: Store, account: str) -> int:
     guard = store.balance(account)
     return guard.balance if guard else 0

@@ -11,9 +11,9 @@ from domain.commands import Settle
 from domain.pricing import Price
 from domain.usage import Usage
 from ledger.explain import Explanation, explain, stream_of
-from ledger.sqlite import SqliteStore
 from tests.laws import calls
 from tests.laws.seeds import chance
+from tests.ledger.places import Store
 
 PRICE = Price(
     model="m", group="vip", book=3, group_ratio="0.8", model_ratio="1.25", completion_ratio="4", cache_ratio="0.1"
@@ -22,12 +22,12 @@ USAGE = Usage(input=1_001, cached_input=333, output=77, reasoning=5)
 
 
 @pytest.fixture
-def store(store: SqliteStore) -> SqliteStore:
+def store(store: Store) -> Store:
     store.commit([calls.customer(grant=10**9)])
     return store
 
 
-def test_the_lines_are_count_times_factors_and_add_up_to_what_was_paid(store: SqliteStore) -> None:
+def test_the_lines_are_count_times_factors_and_add_up_to_what_was_paid(store: Store) -> None:
     store.commit([calls.hold(10**7), priced(PRICE, USAGE)])
 
     told = explained(store)
@@ -38,7 +38,7 @@ def test_the_lines_are_count_times_factors_and_add_up_to_what_was_paid(store: Sq
     assert f"sum {told.cost_mills:,} mills, rounded half up once: {told.cost_mills:,} mills" in told.lines[-2]
 
 
-def test_what_was_held_is_what_was_paid_and_what_went_back(store: SqliteStore) -> None:
+def test_what_was_held_is_what_was_paid_and_what_went_back(store: Store) -> None:
     first, last = [calls.hold(500), calls.extend(1, 250)], calls.settle(600, extensions=1)
     store.commit([*first, last])
 
@@ -50,7 +50,7 @@ def test_what_was_held_is_what_was_paid_and_what_went_back(store: SqliteStore) -
     assert told.state == "settled"
 
 
-def test_what_nobody_could_pay_is_said(store: SqliteStore) -> None:
+def test_what_nobody_could_pay_is_said(store: Store) -> None:
     store.commit([calls.hold(500), calls.settle(10**9 + 40)])
 
     told = explained(store)
@@ -59,7 +59,7 @@ def test_what_nobody_could_pay_is_said(store: SqliteStore) -> None:
     assert "paid 1,000,000,000 mills, written off 40 mills" in told.lines
 
 
-def test_a_late_settlement_is_told_with_the_expiry_before_it(store: SqliteStore) -> None:
+def test_a_late_settlement_is_told_with_the_expiry_before_it(store: Store) -> None:
     store.commit([calls.hold(500), calls.expire(), calls.settle(300)])
 
     told = explained(store)
@@ -70,7 +70,7 @@ def test_a_late_settlement_is_told_with_the_expiry_before_it(store: SqliteStore)
 
 
 @pytest.mark.parametrize(("end", "state"), [(None, "open"), (calls.release(), "released"), (calls.expire(), "expired")])
-def test_a_call_that_was_not_charged_costs_nothing(store: SqliteStore, end: Settle | None, state: str) -> None:
+def test_a_call_that_was_not_charged_costs_nothing(store: Store, end: Settle | None, state: str) -> None:
     store.commit([calls.hold(500), *([end] if end else [])])
 
     told = explained(store)
@@ -78,7 +78,7 @@ def test_a_call_that_was_not_charged_costs_nothing(store: SqliteStore, end: Sett
     assert (told.state, told.cost_mills, told.paid_mills) == (state, 0, 0)
 
 
-def test_drawn_usages_and_prices_explain_themselves_to_the_mill(store: SqliteStore) -> None:
+def test_drawn_usages_and_prices_explain_themselves_to_the_mill(store: Store) -> None:
     draw = chance("explained")
     for n in range(2, 40):
         usage = Usage(*(draw.choice([0, 1, 7, 999, 123_457]) for _ in range(10)))
@@ -94,7 +94,7 @@ def test_drawn_usages_and_prices_explain_themselves_to_the_mill(store: SqliteSto
         assert told.paid_mills + told.written_off_mills == told.cost_mills == price.cost_mills(usage)
 
 
-def test_a_charge_that_was_never_held_has_no_story(store: SqliteStore) -> None:
+def test_a_charge_that_was_never_held_has_no_story(store: Store) -> None:
     assert explain(store, calls.charge(404)) is None
 
 
@@ -110,7 +110,7 @@ def test_what_is_no_request_id_is_said_to_be_none(text: str) -> None:
         stream_of(text)
 
 
-def explained(store: SqliteStore, charge: str = calls.FIRST) -> Explanation:
+def explained(store: Store, charge: str = calls.FIRST) -> Explanation:
     told = explain(store, charge)
     assert told is not None
     return told

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from time import monotonic
 
 from ledger.follow import Follow
-from ledger.sqlite import SqliteStore
 from tests.laws import calls
+from tests.ledger.places import Place, Store
 
 SOON_S = 0.25
 """The bound of design D7 for one machine."""
 
 
-def test_pages_go_on_where_the_last_one_ended_and_end_with_an_empty_one(store: SqliteStore) -> None:
+def test_pages_go_on_where_the_last_one_ended_and_end_with_an_empty_one(store: Store) -> None:
     store.commit([calls.customer(str(n)) for n in range(25)])
     follow = Follow(store)
 
@@ -25,7 +24,7 @@ def test_pages_go_on_where_the_last_one_ended_and_end_with_an_empty_one(store: S
     assert follow.position == 25
 
 
-def test_charges_are_left_out_where_they_are_not_wanted(store: SqliteStore) -> None:
+def test_charges_are_left_out_where_they_are_not_wanted(store: Store) -> None:
     store.commit([calls.customer(grant=500), calls.hold(10), calls.settle(5), calls.customer("bob")])
 
     topics = [recorded.fact.TOPIC for recorded in Follow(store, without_charges=True).page()]
@@ -33,8 +32,8 @@ def test_charges_are_left_out_where_they_are_not_wanted(store: SqliteStore) -> N
     assert topics == ["user.created/1", "quota.granted/1", "user.created/1"]
 
 
-def test_a_commit_of_another_process_ends_the_wait_within_the_bound(store: SqliteStore, tmp_path: Path) -> None:
-    other = SqliteStore(tmp_path / "data")
+def test_a_commit_of_another_process_ends_the_wait_within_the_bound(store: Store, place: Place) -> None:
+    other = place.open()
     follow = caught_up(store)
 
     waited_s = timed_wait(follow, lambda: other.commit([calls.customer()]))
@@ -44,7 +43,7 @@ def test_a_commit_of_another_process_ends_the_wait_within_the_bound(store: Sqlit
     other.close()
 
 
-def test_a_hint_ends_the_wait_at_once(store: SqliteStore) -> None:
+def test_a_hint_ends_the_wait_at_once(store: Store) -> None:
     follow = Follow(store, period_s=60)
     follow.wait(0)
 
@@ -53,7 +52,7 @@ def test_a_hint_ends_the_wait_at_once(store: SqliteStore) -> None:
     assert waited_s < SOON_S
 
 
-def test_a_wait_with_nothing_new_ends_with_its_time(store: SqliteStore) -> None:
+def test_a_wait_with_nothing_new_ends_with_its_time(store: Store) -> None:
     follow = caught_up(store)
     started = monotonic()
 
@@ -61,8 +60,8 @@ def test_a_wait_with_nothing_new_ends_with_its_time(store: SqliteStore) -> None:
     assert 0.15 <= monotonic() - started < 1
 
 
-def test_a_commit_between_the_last_page_and_the_wait_is_not_slept_through(store: SqliteStore, tmp_path: Path) -> None:
-    other = SqliteStore(tmp_path / "data")
+def test_a_commit_between_the_last_page_and_the_wait_is_not_slept_through(store: Store, place: Place) -> None:
+    other = place.open()
     follow = Follow(store, period_s=60)
 
     for number in range(20):
@@ -75,8 +74,8 @@ def test_a_commit_between_the_last_page_and_the_wait_is_not_slept_through(store:
     other.close()
 
 
-def test_two_followers_do_not_take_each_others_wake_ups(store: SqliteStore, tmp_path: Path) -> None:
-    other = SqliteStore(tmp_path / "data")
+def test_two_followers_do_not_take_each_others_wake_ups(store: Store, place: Place) -> None:
+    other = place.open()
     followers = [caught_up(store), caught_up(store)]
 
     other.commit([calls.customer()])
@@ -85,7 +84,7 @@ def test_two_followers_do_not_take_each_others_wake_ups(store: SqliteStore, tmp_
     other.close()
 
 
-def caught_up(store: SqliteStore) -> Follow:
+def caught_up(store: Store) -> Follow:
     follow = Follow(store)
     follow.wait(0)
     follow.page()

@@ -1,4 +1,4 @@
-"""A ledger is made once, whoever comes first, and is not opened where it cannot be kept."""
+"""An embedded ledger is made once, whoever comes first, and is not opened where it cannot be kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ledger.sqlite import SqliteStore, refuse_network_file_system
 from ledger.vault import open_vault
 from ledger.verify import verify
 from tests.laws import calls
-from tests.ledger.tables import contents, locked
+from tests.ledger.places import FilePlace
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROCESSES = 5
@@ -59,7 +59,7 @@ def test_processes_that_make_one_ledger_at_once_all_come_up_with_the_same_one(tm
 
 def test_whoever_comes_while_another_makes_the_ledger_waits_for_it(tmp_path: Path) -> None:
     (tmp_path / "ledger.lock").touch()
-    with locked(tmp_path), closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as making:
+    with FilePlace(tmp_path).locked(), closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as making:
         making.execute("CREATE TABLE something (x)")
         making.execute("BEGIN")
         making.execute("SELECT x FROM something").fetchall()
@@ -78,12 +78,12 @@ def test_a_ledger_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path
         store.commit([calls.customer(grant=5)])
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
         connection.execute(f"PRAGMA user_version = {sqlite.SCHEMA_VERSION + 1}")
-    before = contents(tmp_path)
+    before = FilePlace(tmp_path).contents()
 
     with pytest.raises(StoreRefused, match="upgrade"):
         SqliteStore(tmp_path)
 
-    assert contents(tmp_path) == before
+    assert FilePlace(tmp_path).contents() == before
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -104,9 +104,10 @@ def test_a_network_file_system_is_refused_also_where_it_is_mounted_further_up(
         refuse_network_file_system(tmp_path / "data")
 
 
-def test_a_commit_survives_the_loss_of_power_because_it_waits_for_the_disk(store: SqliteStore) -> None:
-    (synchronous,) = store._connection.execute("PRAGMA synchronous").fetchone()
-    (journal,) = store._connection.execute("PRAGMA journal_mode").fetchone()
+def test_a_commit_survives_the_loss_of_power_because_it_waits_for_the_disk(tmp_path: Path) -> None:
+    with closing(SqliteStore(tmp_path)) as store:
+        (synchronous,) = store._connection.execute("PRAGMA synchronous").fetchone()
+        (journal,) = store._connection.execute("PRAGMA journal_mode").fetchone()
 
     assert (synchronous, journal) == (2, "wal")
 
@@ -115,14 +116,14 @@ def test_a_store_that_is_closed_and_opened_again_is_the_same(tmp_path: Path) -> 
     with closing(SqliteStore(tmp_path)) as store:
         store.commit([calls.customer(grant=500), calls.hold(100)])
         open_vault(store, tmp_path)
-    before = contents(tmp_path)
+    before = FilePlace(tmp_path).contents()
 
     with closing(SqliteStore(tmp_path)) as store:
         again = store.commit([calls.hold(100)])[0].status
         open_vault(store, tmp_path)
 
     assert again == "exists"
-    assert contents(tmp_path) == before
+    assert FilePlace(tmp_path).contents() == before
 
 
 def opening(folder: Path, number: int) -> subprocess.Popen[str]:

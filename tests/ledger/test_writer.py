@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -16,21 +15,20 @@ from domain.commands import Append, Command, Part
 from domain.events import SettingChanged
 from domain.streams import setting
 from ledger.errors import LedgerClosed, LedgerUnavailable, QueueFull
-from ledger.sqlite import SqliteStore
 from ledger.verify import verify
 from ledger.writer import Writer
 from tests.harness.waiting import eventually
 from tests.laws import calls
 from tests.laws.seeds import chance
-from tests.ledger.tables import locked
+from tests.ledger.places import Place, Store
 
 MANY = 64
 
 
-async def test_what_queued_during_a_commit_is_committed_together(writer: Writer) -> None:
+async def test_what_queued_during_a_commit_is_committed_together(writer: Writer, place: Place) -> None:
     await writer.submit(calls.customer(grant=10**6))
 
-    with locked(folder(writer)):
+    with place.locked():
         first = writer.submit(calls.hold(1, calls.charge(0)))
         eventually(writer._queue.empty, bool)
         rest = [writer.submit(calls.hold(1, calls.charge(n))) for n in range(1, MANY + 1)]
@@ -40,11 +38,13 @@ async def test_what_queued_during_a_commit_is_committed_together(writer: Writer)
     assert (writer.commits, writer.commands) == (3, MANY + 2)
 
 
-async def test_a_poison_command_fails_alone_and_its_neighbours_are_committed_in_order(writer: Writer) -> None:
+async def test_a_poison_command_fails_alone_and_its_neighbours_are_committed_in_order(
+    writer: Writer, place: Place
+) -> None:
     await writer.submit(calls.customer(grant=10**6))
     poisoned = set(chance("poison").sample(range(MANY), 3))
 
-    with queueing(writer):
+    with queueing(writer, place):
         futures = [writer.submit(poison() if n in poisoned else calls.hold(1, calls.charge(n))) for n in range(MANY)]
     answers = await asyncio.gather(*futures, return_exceptions=True)
 
@@ -56,11 +56,11 @@ async def test_a_poison_command_fails_alone_and_its_neighbours_are_committed_in_
     assert verify(writer.store).is_sound
 
 
-async def test_a_full_queue_refuses_at_once_and_takes_again_when_it_has_drained(store: SqliteStore) -> None:
+async def test_a_full_queue_refuses_at_once_and_takes_again_when_it_has_drained(store: Store, place: Place) -> None:
     writer = Writer(store, queue_limit=8)
     await writer.submit(calls.customer(grant=10**6))
 
-    with locked(store.folder):
+    with place.locked():
         taken = [writer.submit(calls.hold(1, calls.charge(n))) for n in range(8)]
         with pytest.raises(QueueFull):
             await writer.submit(calls.hold(1, calls.charge(99)))
@@ -72,10 +72,10 @@ async def test_a_full_queue_refuses_at_once_and_takes_again_when_it_has_drained(
     writer.close()
 
 
-async def test_closing_commits_what_is_queued_and_refuses_what_comes_later(writer: Writer) -> None:
+async def test_closing_commits_what_is_queued_and_refuses_what_comes_later(writer: Writer, place: Place) -> None:
     await writer.submit(calls.customer(grant=10**6))
 
-    with queueing(writer):
+    with queueing(writer, place):
         queued = [writer.submit(calls.hold(1, calls.charge(n))) for n in range(MANY)]
         closing = asyncio.create_task(asyncio.to_thread(writer.close))
         await asyncio.to_thread(eventually, lambda: writer.is_alive, lambda alive: not alive)
@@ -87,7 +87,7 @@ async def test_closing_commits_what_is_queued_and_refuses_what_comes_later(write
     assert len(writer.store.open_holds()) == MANY
 
 
-def test_a_command_that_meets_the_closing_in_its_way_is_answered(store: SqliteStore) -> None:
+def test_a_command_that_meets_the_closing_in_its_way_is_answered(store: Store) -> None:
     """Between the look at whether the writer is closed and the queueing, it closes."""
     writer = Writer(store)
     writer._count_lock = ClosesFirst(writer)  # type: ignore[assignment]
@@ -98,7 +98,7 @@ def test_a_command_that_meets_the_closing_in_its_way_is_answered(store: SqliteSt
     assert store.head() == 0
 
 
-def test_a_listener_that_fails_does_not_stop_the_ledger(store: SqliteStore) -> None:
+def test_a_listener_that_fails_does_not_stop_the_ledger(store: Store) -> None:
     def fails(_: Sequence[Result]) -> None:
         raise RuntimeError("the listener is broken")
 
@@ -111,11 +111,11 @@ def test_a_listener_that_fails_does_not_stop_the_ledger(store: SqliteStore) -> N
 
 
 def test_a_loop_that_closes_at_the_moment_of_the_answer_does_not_stop_the_ledger(
-    writer: Writer, monkeypatch: pytest.MonkeyPatch
+    writer: Writer, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = asyncio.new_event_loop()
     monkeypatch.setattr(loop, "is_closed", lambda: False)  # what the writer saw a moment before
-    with locked(folder(writer)):
+    with place.locked():
         loop.run_until_complete(submitted(writer, calls.customer()))
         eventually(writer._queue.empty, bool)
         loop.close()
@@ -126,10 +126,10 @@ def test_a_loop_that_closes_at_the_moment_of_the_answer_does_not_stop_the_ledger
     assert writer.store.head() == 2
 
 
-async def test_a_caller_that_gives_up_waiting_undoes_nothing(writer: Writer) -> None:
+async def test_a_caller_that_gives_up_waiting_undoes_nothing(writer: Writer, place: Place) -> None:
     await writer.submit(calls.customer(grant=100))
 
-    with locked(folder(writer)):
+    with place.locked():
         future = writer.submit(calls.hold(60))
         future.cancel()
     after = await writer.submit(calls.hold(60, calls.charge(2)))
@@ -138,8 +138,8 @@ async def test_a_caller_that_gives_up_waiting_undoes_nothing(writer: Writer) -> 
     assert [hold.charge for hold in writer.store.open_holds()] == [calls.FIRST]
 
 
-async def test_no_command_is_answered_before_it_can_be_read_by_another_process(writer: Writer) -> None:
-    other = SqliteStore(folder(writer))
+async def test_no_command_is_answered_before_it_can_be_read_by_another_process(writer: Writer, place: Place) -> None:
+    other = place.open()
 
     for n in range(20):
         result = await writer.submit(calls.customer(f"user {n}"))
@@ -148,13 +148,13 @@ async def test_no_command_is_answered_before_it_can_be_read_by_another_process(w
     other.close()
 
 
-async def test_a_disk_that_fails_is_said_to_everybody_waiting_and_the_next_try_is_new(writer: Writer) -> None:
+async def test_a_disk_that_fails_is_said_to_everybody_waiting_and_the_next_try_is_new(
+    writer: Writer, place: Place
+) -> None:
     await writer.submit(calls.customer(grant=100))
-    with queueing(writer):
-        writer.store._connection.execute("PRAGMA query_only = ON")  # type: ignore[attr-defined]
+    with place.broken():
         waiting = [writer.submit(calls.hold(1, calls.charge(n))) for n in range(8)]
-    answers = await asyncio.gather(*waiting, return_exceptions=True)
-    writer.store._connection.execute("PRAGMA query_only = OFF")  # type: ignore[attr-defined]
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
 
     assert [type(answer) for answer in answers] == [LedgerUnavailable] * 8
     assert (await writer.submit(calls.hold(1))).status == "created"
@@ -196,17 +196,12 @@ class ClosesFirst:
 
 
 @contextmanager
-def queueing(writer: Writer) -> Iterator[None]:
+def queueing(writer: Writer, place: Place) -> Iterator[None]:
     """Commands that are submitted meanwhile wait for each other: the writer is busy with one that does nothing."""
-    with locked(folder(writer)):
+    with place.locked():
         writer.submit(calls.release(calls.charge(10**9))).add_done_callback(lambda _: None)
         eventually(writer._queue.empty, bool)
         yield
-
-
-def folder(writer: Writer) -> Path:
-    assert isinstance(writer.store, SqliteStore), "the fixture's store"
-    return writer.store.folder
 
 
 def poison() -> Append:

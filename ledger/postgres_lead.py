@@ -1,0 +1,49 @@
+"""The lead among all processes on a server: an advisory lock of a session of its own, lost with the session."""
+
+from time import monotonic
+
+import psycopg
+
+from ledger.postgres_connection import Address, Link
+from ledger.postgres_schema import lock_key
+
+ANSWER_S = 2.0
+
+
+class ServerLead:
+    """One process of all that share a ledger has it, on however many machines."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    @classmethod
+    def taken(cls, address: Address, name: str) -> "ServerLead | None":
+        """None while another has it. Raises LedgerUnavailable."""
+        # Others wait for the server to notice that a leader's machine is gone: here within 5 s.
+        link = address.connect(f"lead {name}", tcp_keepalives_idle=2, tcp_keepalives_interval=1, tcp_user_timeout="5s")
+        try:
+            key = lock_key(address.schema, f"lead:{name}")
+            (got,) = link.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchall()[0]
+        except psycopg.OperationalError as error:
+            link.close()
+            raise address.unavailable("asked for the lead", error) from error
+        if got:
+            return cls(link)
+        link.close()
+        return None
+
+    def is_held(self) -> bool:
+        """False for good, as soon as the session does not answer, or its server has become a standby."""
+        if self._link.closed:
+            return False
+        self._link.until = monotonic() + ANSWER_S
+        try:
+            (is_standby,) = self._link.execute("SELECT pg_is_in_recovery()").fetchall()[0]
+        except psycopg.OperationalError:
+            is_standby = True
+        if is_standby:
+            self._link.close()
+        return not is_standby
+
+    def close(self) -> None:
+        self._link.close()
