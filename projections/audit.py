@@ -1,6 +1,5 @@
 """Who changed what, and when. Every fact that a person caused is here; no secret, and nothing personal, is."""
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -10,6 +9,7 @@ from domain import events
 from domain.events import Fact
 from domain.settings import is_secret
 from ledger.mapper import Recorded
+from projections.database import Cursor, Reader
 from projections.paging import Page, bounded
 from projections.projection import (
     CHANNEL_FACTS,
@@ -22,6 +22,7 @@ from projections.projection import (
     TASK_FACTS,
     USER_FACTS,
     Facts,
+    facts,
 )
 
 MAX_TEXT_CHARACTERS = 1000
@@ -36,6 +37,7 @@ LEFT_OUT_OF_TERMS = frozenset({"other", "setting", "param_override"})
 
 
 ON_A_USER = (
+    events.ChargeRefunded,
     events.QuotaAdjusted,
     events.QuotaGranted,
     events.QuotaOpened,
@@ -60,11 +62,19 @@ class AuditRow(msgspec.Struct, frozen=True):
 
 
 class Audit:
-    """Folds everything but calls."""
+    """Folds everything but calls; a refund is what somebody decided."""
 
     name = "audit_v1"
-    handles: Facts = QUOTA_FACTS | SALES_FACTS | USER_FACTS | KEY_FACTS | CHANNEL_FACTS | SETTING_FACTS
-    ignores: Facts = CHARGE_FACTS | NAMING_FACTS | TASK_FACTS
+    handles: Facts = (
+        QUOTA_FACTS
+        | SALES_FACTS
+        | USER_FACTS
+        | KEY_FACTS
+        | CHANNEL_FACTS
+        | SETTING_FACTS
+        | facts(events.ChargeRefunded)
+    )
+    ignores: Facts = (CHARGE_FACTS - facts(events.ChargeRefunded)) | NAMING_FACTS | TASK_FACTS
     ddl = (
         """CREATE TABLE IF NOT EXISTS audit_v1 (
             position INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, topic TEXT NOT NULL, actor INTEGER NOT NULL,
@@ -73,7 +83,7 @@ class Audit:
     )
     tables: Mapping[str, str] = {"audit_v1": "position"}
 
-    def fold(self, cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> None:
+    def fold(self, cursor: Cursor, page: Sequence[Recorded]) -> None:
         cursor.executemany(
             "INSERT INTO audit_v1 VALUES (?, ?, ?, ?, ?, ?)",
             [(r.position, r.fact.at, r.fact.TOPIC, actor(r.fact), subject(r.fact), detail(r.fact)) for r in page],
@@ -132,17 +142,17 @@ def _cut(value: object) -> object:
 
 
 def page_audit(
-    reader: sqlite3.Connection, *, page: int, size: int, actor: int | None = None, topic_prefix: str = ""
+    reader: Reader, *, page: int, size: int, actor: int | None = None, topic_prefix: str = ""
 ) -> Page[AuditRow]:
     """Newest first. `topic_prefix` such as `user.` or `channel.status`."""
     page, size = bounded(page, size)
-    where, values = ["1"], list[int | str]()
+    where, values = ["TRUE"], list[int | str]()
     if actor is not None:
         where.append("actor = ?")
         values.append(actor)
     if topic_prefix:
-        where.append("substr(topic, 1, ?) = ?")
-        values += [len(topic_prefix), topic_prefix]
+        where.append("substr(topic, 1, length(?)) = ?")
+        values += [topic_prefix, topic_prefix]
     matching = f"FROM audit_v1 WHERE {' AND '.join(where)}"
     (total,) = reader.execute(f"SELECT count(*) {matching}", values).fetchone()
     rows = reader.execute(

@@ -1,6 +1,5 @@
 """Channels as operators see them: terms, standing and its reason, use. The credential stays in the vault."""
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from domain import events
 from domain.events import ChannelTerms, Fact
 from ledger.mapper import Recorded
 from projections.amounts import Stored, clamped, stored
+from projections.database import Cursor, Reader, upsert
 from projections.paging import MAX_PAGE_NUMBER, MAX_PAGE_ROWS, bounded_size, containing
 from projections.people import as_id
 from projections.projection import (
@@ -24,13 +24,15 @@ from projections.projection import (
     UNPAID_FACTS,
     USER_FACTS,
     Facts,
-    among,
     facts,
 )
 
 COLUMNS = "id, terms, status, status_reason, status_at, created_at, used_mills, secret_ref, deleted_at"
 SEARCHED = "name, models, served_groups, tag, priority"
 """What lists are ordered and searched by: copies from the terms."""
+
+
+PUT = upsert("channels_v1", f"{COLUMNS}, {SEARCHED}", key="id")
 
 
 class ChannelRow(msgspec.Struct, frozen=True):
@@ -98,21 +100,17 @@ class Channels:
     ddl = (
         """CREATE TABLE IF NOT EXISTS channels_v1 (
             id INTEGER PRIMARY KEY, terms TEXT NOT NULL, status INTEGER NOT NULL, status_reason TEXT NOT NULL,
-            status_at INTEGER NOT NULL, created_at INTEGER NOT NULL, used_mills NOT NULL, secret_ref TEXT NOT NULL,
+            status_at INTEGER NOT NULL, created_at INTEGER NOT NULL, used_mills AMOUNT NOT NULL, secret_ref TEXT NOT NULL,
             deleted_at INTEGER, name TEXT NOT NULL, models TEXT NOT NULL, served_groups TEXT NOT NULL, tag TEXT NOT NULL,
             priority INTEGER NOT NULL)""",
     )
     tables: Mapping[str, str] = {"channels_v1": "id"}
 
-    def fold(self, cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> None:
+    def fold(self, cursor: Cursor, page: Sequence[Recorded]) -> None:
         channels = _load(cursor, page)
         for recorded in page:
             _apply(channels, recorded.fact)
-        marks = ", ".join("?" * 14)
-        cursor.executemany(
-            f"INSERT OR REPLACE INTO channels_v1 ({COLUMNS}, {SEARCHED}) VALUES ({marks})",
-            [channel.row() for channel in channels.values()],
-        )
+        cursor.executemany(PUT, [channel.row() for channel in channels.values()])
 
 
 def _apply(channels: dict[int, _Channel], fact: Fact) -> None:
@@ -139,10 +137,10 @@ def _apply(channels: dict[int, _Channel], fact: Fact) -> None:
 ChannelColumns = tuple[int, str, int, str, int, int, Stored, str, int | None]
 
 
-def _load(cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> dict[int, _Channel]:
+def _load(cursor: Cursor, page: Sequence[Recorded]) -> dict[int, _Channel]:
     ids = {which(recorded.fact) for recorded in page}
     rows = cursor.execute(
-        f"SELECT {COLUMNS} FROM channels_v1 WHERE id IN (SELECT value FROM json_each(?))", (among(ids),)
+        f"SELECT {COLUMNS} FROM channels_v1 WHERE {cursor.dialect.among('id')}", (cursor.dialect.values_of(ids),)
     )
     return {row[0]: _restored(row) for row in rows}
 
@@ -172,27 +170,27 @@ def which(fact: Fact) -> int:
     return fact.id
 
 
-def channel(reader: sqlite3.Connection, channel_id: int) -> ChannelRow | None:
+def channel(reader: Reader, channel_id: int) -> ChannelRow | None:
     """A channel that was not deleted."""
     rows = _select(reader, "id = ?", (channel_id,), id_sort=True, limit=1)
     return rows[0] if rows else None
 
 
 def page_channels(
-    reader: sqlite3.Connection, *, page0: int, size: int, id_sort: bool = False, tag_mode: bool = False
+    reader: Reader, *, page0: int, size: int, id_sort: bool = False, tag_mode: bool = False
 ) -> list[ChannelRow]:
     """Channels that were not deleted; pages count from 0. In tag mode `size` tags make a page, with all their channels."""
     size = bounded_size(size)
     skipped = min(max(0, page0), MAX_PAGE_NUMBER) * size
     if not tag_mode:
-        return _select(reader, "1", (), id_sort=id_sort, limit=size, offset=skipped)
+        return _select(reader, "TRUE", (), id_sort=id_sort, limit=size, offset=skipped)
     tagged = """tag IN (SELECT DISTINCT tag FROM channels_v1 WHERE deleted_at IS NULL AND tag <> ''
         ORDER BY tag LIMIT ? OFFSET ?)"""
     return _select(reader, tagged, (size, skipped), id_sort=id_sort, limit=MAX_PAGE_ROWS)
 
 
 def search_channels(
-    reader: sqlite3.Connection,
+    reader: Reader,
     *,
     keyword: str = "",
     group: str = "",
@@ -201,21 +199,21 @@ def search_channels(
     limit: int = 100,
 ) -> list[ChannelRow]:
     """`keyword`: an id or part of a name; `group`: one it serves; `model`: part of a model that it lists."""
-    where, values = ["1"], list[int | str]()
+    where, values = ["TRUE"], list[int | str]()
     if keyword:
-        where.append("(id = ? OR name LIKE ? ESCAPE '\\')")
+        where.append(f"(id = ? OR {reader.dialect.like('name', escaped=True)})")
         values += [as_id(keyword), containing(keyword)]
     if group:
-        where.append("? IN (SELECT value FROM json_each(served_groups))")
+        where.append(reader.dialect.listed_in("served_groups"))
         values.append(group)
     if model:
-        where.append("models LIKE ? ESCAPE '\\'")
+        where.append(reader.dialect.like("models", escaped=True))
         values.append(containing(model))
     return _select(reader, " AND ".join(where), values, id_sort=id_sort, limit=bounded_size(limit))
 
 
 def _select(
-    reader: sqlite3.Connection, where: str, values: Sequence[int | str], *, id_sort: bool, limit: int, offset: int = 0
+    reader: Reader, where: str, values: Sequence[int | str], *, id_sort: bool, limit: int, offset: int = 0
 ) -> list[ChannelRow]:
     order = "id DESC" if id_sort else "priority DESC, id DESC"
     rows = reader.execute(

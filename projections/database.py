@@ -81,7 +81,7 @@ class Reader(Protocol):
 
     def execute(self, sql: str, values: Sequence[Value] = (), /) -> Rows: ...
 
-    def chunks(self, sql: str) -> Iterator[list[Row]]:
+    def chunks(self, sql: str, /) -> Iterator[list[Row]]:
         """What a query finds, a thousand rows at a time, however many there are."""
         ...
 
@@ -135,20 +135,10 @@ class Seat(Protocol):
     def close(self) -> None: ...
 
 
-class Readers(Protocol):
-    """Reading for any thread."""
-
-    def reading(self) -> AbstractContextManager[Reader]:
-        """Raises ReadModelUnavailable when there is nothing to read."""
-        ...
-
-    def close(self) -> None: ...
-
-
 class Beside(Protocol):
     """A read model that is built beside the live one. It outlives its builder: another goes on where that one was."""
 
-    def begin(self, fingerprint: str, *, restart: bool = False) -> bool:
+    def begin(self, *, restart: bool = False) -> bool:
         """Make room for it, or find what an interrupted builder with the same fingerprint left: True for that."""
         ...
 
@@ -156,12 +146,16 @@ class Beside(Protocol):
         """For writing. A part above 0 is folded by a process of its own, and put together with the rest by `gather`."""
         ...
 
-    def gather(self, folder: Folder, part: int, tables: Sequence[str], names: Sequence[str]) -> None:
-        """Take over the tables and positions of a part that has been folded."""
+    def gather(self, part: int, tables: Sequence[str], names: Sequence[str]) -> None:
+        """Take over the tables and positions of a part that has been folded. Nobody has it open."""
         ...
 
-    def switch(self, folder: Folder) -> None:
-        """Put it in the place of the live one, whose seat the caller has, and keep that. Closes `folder`."""
+    def settle(self) -> None:
+        """What takes long of a switch, and can be done before the seat is taken."""
+        ...
+
+    def switch(self) -> None:
+        """Put it in the place of the live one, whose seat the caller has, and keep that. Nobody has it open."""
         ...
 
     def discard(self) -> None: ...
@@ -192,18 +186,22 @@ class Database(Protocol):
         """True when it is known, without a try to take it, that another has the seat."""
         ...
 
-    def readers(self) -> Readers: ...
+    def reading(self) -> AbstractContextManager[Reader]:
+        """For any thread. Raises ReadModelUnavailable when there is nothing to read."""
+        ...
 
     def seat(self) -> Seat: ...
 
-    def beside(self) -> Beside: ...
+    def beside(self, fingerprint: str) -> Beside:
+        """`fingerprint`: of the code that folds, since what other code left cannot be gone on with."""
+        ...
 
     def old(self) -> Folder | None:
         """The read model that was live before the last switch, for writing; None when there is none."""
         ...
 
-    def switch_back(self, old: Folder) -> None:
-        """Exchange the live read model, whose seat the caller has, and the old one, which is closed."""
+    def switch_back(self) -> None:
+        """Exchange the live read model, whose seat the caller has, and the old one, which nobody has open."""
         ...
 
     def alone(self) -> AbstractContextManager[bool]:
@@ -213,6 +211,8 @@ class Database(Protocol):
     def stepping_aside(self, timeout_s: float) -> AbstractContextManager[bool]:
         """The seat, with whoever folds asked to step aside; yields False when that took too long."""
         ...
+
+    def close(self) -> None: ...
 
 
 def positions_in(reader: Reader | Cursor) -> dict[str, int]:

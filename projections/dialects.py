@@ -5,13 +5,14 @@ Texts are compared by code point on both, and case is folded for the letters A t
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 LEADING_CHARACTERS = 200
 """Of a text in an index: an entry of PostgreSQL's has a bound of 2,704 bytes, and names are texts that people type."""
 
+_NUL_IN_JSON = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 _encoder = msgspec.json.Encoder()
 _LEADING = re.compile(r"LEADING\((\w+)\)")
 _POSTGRES_TYPES = {"INTEGER": "BIGINT", "TEXT": 'TEXT COLLATE "C"', "AMOUNT": "NUMERIC", "WITHOUT ROWID": ""}
@@ -21,6 +22,11 @@ _PORTABLE_TYPES = re.compile(r"\b(INTEGER|TEXT|AMOUNT|WITHOUT ROWID)\b")
 def without_nul(text: str) -> str:
     """NUL is no character of a text in PostgreSQL, and ends a pattern in SQLite: it is shown as U+FFFD on both."""
     return text.replace("\0", "\ufffd") if "\0" in text else text
+
+
+def json_without_nul(text: bytes) -> bytes:
+    """As `without_nul`, for the texts in a JSON text."""
+    return _NUL_IN_JSON.sub(rb"\1\\ufffd", text) if b"\\u0000" in text else text
 
 
 class SqliteDialect:
@@ -87,7 +93,7 @@ class PostgresDialect:
 
     def like(self, column: str, *, escaped: bool) -> str:
         escape = "\\" if escaped else ""
-        return f"lower({column} COLLATE \"C\") LIKE lower(?::text COLLATE \"C\") ESCAPE '{escape}'"
+        return f'lower({column} COLLATE "C") LIKE lower(?::text COLLATE "C") ESCAPE \'{escape}\''
 
     def ids_named(self, table: str, column: str) -> str:
         leading = f"left({column}, {LEADING_CHARACTERS}) = left(asked, {LEADING_CHARACTERS})"
@@ -104,17 +110,20 @@ class PostgresDialect:
 
 
 def array_of(column: Sequence[int | str | None]) -> str:
-    """A column of values as a literal of PostgreSQL's, for an array of whatever type holds them."""
+    """A column of values as a literal of PostgreSQL's, for an array of whatever type holds them. No text has a NUL."""
+    kinds = set(map(type, column))
+    if kinds == {int}:
+        return "{" + ",".join(map(str, column)) + "}"
+    if kinds == {str}:
+        texts = "\0".join(cast("Sequence[str]", column))
+        return '{"' + texts.replace("\\", "\\\\").replace('"', '\\"').replace("\0", '","') + '"}'
     return "{" + ",".join([_item(value) for value in column]) + "}"
 
 
 def _item(value: int | str | None) -> str:
     if value is None:
         return "NULL"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    return int.__repr__(value)
+    return array_of([value])[1:-1] if isinstance(value, str) else int.__repr__(value)
 
 
 SQLITE = SqliteDialect()

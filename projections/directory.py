@@ -6,9 +6,10 @@ take no lock: every fold swaps whole values under single dict or attribute write
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic
-from typing import NamedTuple
+
+import msgspec
 
 from domain import api_key, channel, events, user
 from domain.api_key import ApiKey
@@ -17,24 +18,25 @@ from domain.events import Fact
 from domain.pricing import PriceBook
 from domain.settings import InvalidSetting, Settings
 from domain.user import User
+from ledger.errors import LedgerUnavailable
 from ledger.follow import PAGE_LIMIT_FACTS, Follow
+from ledger.mapper import Recorded
 from ledger.store import LedgerStore
 from ledger.vault import Vault
+from projections.database import Row
+from projections.entities import Entity, Option, decoded
+from projections.errors import ProjectionError
+from projections.routes import Place, Routes, Served, Tiers
 
 log = logging.getLogger("veloera.directory")
 
 FOLLOW_PERIOD_S = 0.1
 STUCK_AFTER_S = 5.0
+RETRY_FIRST_S = 0.1
+RETRY_MOST_S = 1.0
 
-Tiers = tuple[tuple["Served", ...], ...]
 
-
-class Served(NamedTuple):
-    """A channel that serves a model: the name it knows it by, and the credential to call it with."""
-
-    channel: Channel
-    secret: str
-    upstream_model: str
+Take = Callable[[int, Iterator[list[Row]]], None]
 
 
 class Directory:
@@ -51,8 +53,7 @@ class Directory:
         self._channels: dict[int, Channel] = {}
         self._secrets: dict[int, str] = {}
         self._options: dict[str, str] = {}
-        self._routes: dict[tuple[str, str], Tiers] = {}
-        self._models: dict[str, tuple[str, ...]] = {}
+        self._routes = Routes()
         self.settings = Settings({})
         self.book = PriceBook.from_settings({}, 0)
         self.position = 0
@@ -62,8 +63,17 @@ class Directory:
         self._thread: threading.Thread | None = None
         self.failure: BaseException | None = None
 
-    def start(self) -> None:
-        """Load everything, then follow until `stop`."""
+    def start(self, entities: Callable[[Take], None] | None = None) -> None:
+        """Load everything, then follow until `stop`.
+
+        `entities` hands over what a read model knows, with its position (see `ReadModel.entities`), so that only the facts after it are
+        read from the log. Where it has nothing, or what cannot be read, the small streams are read from the beginning.
+        """
+        if entities is not None:
+            try:
+                entities(self.load)
+            except (ProjectionError, msgspec.MsgspecError) as error:
+                log.warning("directory_loads_from_the_log reason=%s", error)
         self.catch_up()
         self._thread = threading.Thread(target=self._run, name="directory", daemon=True)
         self._thread.start()
@@ -116,47 +126,97 @@ class Directory:
             return None
         return Served(found, self._secrets.get(channel_id, ""), found.terms.model_mapping.get(model) or model)
 
+    def place(self, group: str, model: str) -> Place:
+        """Enabled channels for a model in a group, the highest priority first; NOWHERE when there is none."""
+        return self._routes.place(group, model)
+
     def routes(self, group: str, model: str) -> Tiers:
-        """Enabled channels for a model in a group, the highest priority first; empty when there is none."""
-        return self._routes.get((group, model), ())
+        """The tiers of that place."""
+        return self._routes.place(group, model).tiers
 
     def models(self, group: str) -> tuple[str, ...]:
         """The models that a group can call, sorted."""
-        return self._models.get(group, ())
+        return self._routes.models(group)
 
     def options(self) -> Mapping[str, str]:
         return self._options
 
+    def load(self, position: int, chunks: Iterator[list[Row]]) -> None:
+        """Begin with entities as they were at a position."""
+        for chunk in chunks:
+            for kind, _, key, state in chunk:
+                self._take(decoded(kind, state), key)
+        self._routes.change(self._channels, self._secrets, tuple(self._channels))
+        if self._options:
+            self._take_options()
+        self._follow.position = position
+
     def catch_up(self) -> None:
-        """Fold everything that is in the log now."""
+        """Fold everything that is in the log now. Raises LedgerUnavailable; then the page under way is folded again next time."""
         while True:
+            before = self._follow.position
             page = self._follow.page()
-            channels_changed = options_changed = False
-            for recorded in page:
-                channels_changed |= self._fold_channel(recorded.fact)
-                options_changed |= self._fold_option(recorded.fact)
-                self._fold_user(recorded.fact)
-                self._fold_key(recorded.fact)
-            if channels_changed:
-                self._rebuild_routes()
-            if options_changed:
-                self._take_options()
+            try:
+                self._fold(page)
+            except LedgerUnavailable:
+                self._follow.position = before
+                raise
             if len(page) < PAGE_LIMIT_FACTS:
                 break
 
+    def _fold(self, page: Sequence[Recorded]) -> None:
+        changed: set[int] = set()
+        options_changed = False
+        for recorded in page:
+            self._fold_channel(recorded.fact, changed)
+            options_changed |= self._fold_option(recorded.fact)
+            self._fold_user(recorded.fact)
+            self._fold_key(recorded.fact)
+        if changed:
+            self._routes.change(self._channels, self._secrets, changed)
+        if options_changed:
+            self._take_options()
+
     def _run(self) -> None:
+        pause_s = RETRY_FIRST_S
         while not self._stopping.is_set():
             try:
-                head = self._store.head()
-                self.catch_up()
-            except Exception as error:  # noqa: BLE001  # whatever it is: readiness turns red, stale prices are not served
-                self.failure = error
+                self._look()
+                self._follow.wait(1.0)
+                pause_s = RETRY_FIRST_S
+            except LedgerUnavailable as error:
+                # It passes. Meanwhile nothing is looked at, so that this is soon not fresh any more and calls are refused.
+                log.warning("directory_waits error=%s", error)
+                self._stopping.wait(pause_s)
+                pause_s = min(2 * pause_s, RETRY_MOST_S)
+            except Exception as error:
+                log.exception("directory_stopped")
+                self.failure = error  # whatever it is: readiness turns red, stale prices are not served
                 return
-            with self._moved:
-                self._looked_at = monotonic()
-                self.position = max(head, self._follow.position)
-                self._moved.notify_all()
-            self._follow.wait(1.0)
+
+    def _look(self) -> None:
+        head = self._store.head()
+        self.catch_up()
+        with self._moved:
+            self._looked_at = monotonic()
+            self.position = max(head, self._follow.position)
+            self._moved.notify_all()
+
+    def _take(self, entity: Entity, key: str) -> None:
+        match entity:
+            case User():
+                self._users[entity.id] = entity
+                if entity.access_digest:
+                    self._by_access[entity.access_digest] = entity.id
+            case ApiKey():
+                self._keys[entity.id] = entity
+                if not entity.deleted:
+                    self._by_digest[entity.digest] = entity
+            case Channel():
+                self._channels[entity.id] = entity
+                self._secrets[entity.id] = self._vault.text(entity.secret)
+            case Option():
+                self._options[key] = self._vault.text(entity.secret) if entity.secret else entity.value
 
     def _fold_user(self, fact: Fact) -> None:
         if not isinstance(fact, USER_FACTS):
@@ -181,16 +241,17 @@ class Directory:
         else:
             self._by_digest[now.digest] = now
 
-    def _fold_channel(self, fact: Fact) -> bool:
+    def _fold_channel(self, fact: Fact, changed: set[int]) -> None:
         if not isinstance(fact, CHANNEL_FACTS):
-            return False
+            return
         before = self._channels.get(fact.id)
         now = channel.after(before, fact)
         assert now is not None, "a channel's stream begins with its creation"
-        self._channels[now.id] = now
+        # The secret first: where the vault cannot be asked the fact is folded again, and must still be news then.
         if before is None or before.secret != now.secret:
             self._secrets[now.id] = self._vault.text(now.secret)
-        return True
+        self._channels[now.id] = now
+        changed.add(now.id)
 
     def _fold_option(self, fact: Fact) -> bool:
         if not isinstance(fact, events.SettingChanged):
@@ -207,24 +268,6 @@ class Directory:
             log.error("price_book_kept reason=%s", error)
             return
         self.settings, self.book = Settings(self._options), book
-
-    def _rebuild_routes(self) -> None:
-        found: dict[tuple[str, str], dict[int, list[Served]]] = {}
-        for one in self._channels.values():
-            if not one.is_enabled:
-                continue
-            for name, upstream in _names(one).items():
-                served = Served(one, self._secrets.get(one.id, ""), upstream)
-                for group in one.terms.groups:
-                    found.setdefault((group, name), {}).setdefault(one.terms.priority, []).append(served)
-        self._routes = {
-            place: tuple(tuple(tiers[priority]) for priority in sorted(tiers, reverse=True))
-            for place, tiers in found.items()
-        }
-        models: dict[str, set[str]] = {}
-        for group, name in self._routes:
-            models.setdefault(group, set()).add(name)
-        self._models = {group: tuple(sorted(names)) for group, names in models.items()}
 
 
 USER_FACTS = (
@@ -253,16 +296,3 @@ CHANNEL_FACTS = (
     events.ChannelKeyShown,
     events.ChannelDeleted,
 )
-
-
-def _names(found: Channel) -> dict[str, str]:
-    """The names that clients may ask a channel for, each with the name that upstream knows.
-
-    A channel with a prefix answers to prefix + model; its bare names stay with the channels without one.
-    """
-    terms = found.terms
-    names: dict[str, str] = {}
-    for model in terms.models:
-        asked = terms.model_prefix + model
-        names[asked] = terms.model_mapping.get(asked) or terms.model_mapping.get(model) or model
-    return names

@@ -2,8 +2,8 @@
 
 ProjectionError
     FoldStopped            a fact that cannot be folded; folding ends there and says where
-    ReadModelUnavailable   read.db cannot be read now; try again later
-    ReplayRefused          another replay runs, or the folder of the live one does not give way
+    ReadModelUnavailable   the read models cannot be read now; try again later
+    ReplayRefused          another replay runs, or whoever folds the live one does not give way
     FilterRefused          a search pattern that would cost too much
 """
 
@@ -22,7 +22,7 @@ class FoldStopped(ProjectionError):
 
 
 class ReadModelUnavailable(ProjectionError):
-    """read.db cannot be read now."""
+    """The read models cannot be read now."""
 
 
 class ReplayRefused(ProjectionError):

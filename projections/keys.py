@@ -1,6 +1,5 @@
 """API keys as their owners see them: terms, standing, use. Never a key's text: the row has its HMAC and its vault reference."""
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ from domain import events
 from domain.events import Fact, KeyTerms
 from ledger.mapper import Recorded
 from projections.amounts import Stored, clamped, stored
+from projections.database import Cursor, Reader, upsert
 from projections.paging import MAX_PAGE_NUMBER, bounded_size, containing
 from projections.projection import (
     CHANNEL_FACTS,
@@ -23,12 +23,14 @@ from projections.projection import (
     UNPAID_FACTS,
     USER_FACTS,
     Facts,
-    among,
     facts,
 )
 
 COLUMNS = """id, user_id, name, status, created_at, accessed_at, expires_at, unlimited, model_limits_enabled, model_limits,
     allow_ips, key_group, used_mills, digest, secret_ref, deleted_at"""
+
+
+PUT = upsert("keys_v1", COLUMNS, key="id")
 
 
 class KeyRow(msgspec.Struct, frozen=True):
@@ -50,7 +52,7 @@ class KeyRow(msgspec.Struct, frozen=True):
     allow_ips: tuple[str, ...]
     group: str
     used_mills: int
-    """What was paid for its calls."""
+    """What was paid for its calls, without what was refunded."""
     digest: str
     secret_ref: str
 
@@ -79,8 +81,8 @@ class _Key:
             self.created_at,
             self.accessed_at,
             clamped(terms.expires_at),
-            self.unlimited,
-            terms.model_limits_enabled,
+            int(self.unlimited),
+            int(terms.model_limits_enabled),
             msgspec.json.encode(terms.model_limits).decode(),
             msgspec.json.encode(terms.allow_ips).decode(),
             terms.group,
@@ -95,11 +97,11 @@ class Keys:
     """Folds API keys, and what was spent with them."""
 
     name = "keys_v1"
-    handles: Facts = KEY_FACTS | facts(*PAID_FACTS)
+    handles: Facts = KEY_FACTS | facts(*PAID_FACTS, events.ChargeRefunded)
     ignores: Facts = (
         SALES_FACTS
         | TASK_FACTS
-        | UNPAID_FACTS
+        | (UNPAID_FACTS - facts(events.ChargeRefunded))
         | QUOTA_FACTS
         | USER_FACTS
         | NAMING_FACTS
@@ -111,21 +113,18 @@ class Keys:
             id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL, name TEXT NOT NULL, status INTEGER NOT NULL,
             created_at INTEGER NOT NULL, accessed_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,
             unlimited INTEGER NOT NULL, model_limits_enabled INTEGER NOT NULL, model_limits TEXT NOT NULL,
-            allow_ips TEXT NOT NULL, key_group TEXT NOT NULL, used_mills NOT NULL, digest TEXT NOT NULL,
+            allow_ips TEXT NOT NULL, key_group TEXT NOT NULL, used_mills AMOUNT NOT NULL, digest TEXT NOT NULL,
             secret_ref TEXT NOT NULL, deleted_at INTEGER)""",
         "CREATE INDEX IF NOT EXISTS keys_v1_user ON keys_v1 (user_id)",
-        "CREATE INDEX IF NOT EXISTS keys_v1_name ON keys_v1 (name)",
+        "CREATE INDEX IF NOT EXISTS keys_v1_name ON keys_v1 (LEADING(name))",
     )
     tables: Mapping[str, str] = {"keys_v1": "id"}
 
-    def fold(self, cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> None:
+    def fold(self, cursor: Cursor, page: Sequence[Recorded]) -> None:
         keys = _load(cursor, page)
         for recorded in page:
             _apply(keys, recorded.fact)
-        marks = ", ".join("?" * 16)
-        cursor.executemany(
-            f"INSERT OR REPLACE INTO keys_v1 ({COLUMNS}) VALUES ({marks})", [key.row() for key in keys.values()]
-        )
+        cursor.executemany(PUT, [key.row() for key in keys.values()])
 
 
 def _apply(keys: dict[int, _Key], fact: Fact) -> None:
@@ -134,6 +133,11 @@ def _apply(keys: dict[int, _Key], fact: Fact) -> None:
         if used is not None:  # a call may be made without a key that is known here
             used.used_mills += fact.paid
             used.accessed_at = fact.at
+        return
+    if isinstance(fact, events.ChargeRefunded):
+        paid = keys.get(fact.key)
+        if paid is not None:
+            paid.used_mills -= fact.amount
         return
     match fact:
         case events.KeyCreated():
@@ -152,9 +156,11 @@ def _apply(keys: dict[int, _Key], fact: Fact) -> None:
             raise AssertionError(f"{fact.TOPIC} is not folded here")
 
 
-def _load(cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> dict[int, _Key]:
+def _load(cursor: Cursor, page: Sequence[Recorded]) -> dict[int, _Key]:
     ids = {which(recorded.fact) for recorded in page}
-    rows = cursor.execute(f"SELECT {COLUMNS} FROM keys_v1 WHERE id IN (SELECT value FROM json_each(?))", (among(ids),))
+    rows = cursor.execute(
+        f"SELECT {COLUMNS} FROM keys_v1 WHERE {cursor.dialect.among('id')}", (cursor.dialect.values_of(ids),)
+    )
     return {row[0]: _restored(row) for row in rows}
 
 
@@ -188,7 +194,7 @@ def _restored(row: KeyColumns) -> _Key:
 
 def which(fact: Fact) -> int:
     """The key that a fact is about."""
-    if isinstance(fact, PAID_FACTS):
+    if isinstance(fact, (*PAID_FACTS, events.ChargeRefunded)):
         return fact.key
     assert isinstance(
         fact,
@@ -201,13 +207,13 @@ def which(fact: Fact) -> int:
     return fact.id
 
 
-def key(reader: sqlite3.Connection, key_id: int) -> KeyRow | None:
+def key(reader: Reader, key_id: int) -> KeyRow | None:
     """A key that was not deleted."""
     row = reader.execute(f"SELECT {COLUMNS} FROM keys_v1 WHERE id = ? AND deleted_at IS NULL", (key_id,)).fetchone()
     return None if row is None else _read(row)
 
 
-def page_keys(reader: sqlite3.Connection, user_id: int, *, page0: int, size: int) -> list[KeyRow]:
+def page_keys(reader: Reader, user_id: int, *, page0: int, size: int) -> list[KeyRow]:
     """A user's keys that were not deleted, newest first; pages count from 0."""
     size = bounded_size(size)
     rows = reader.execute(
@@ -217,17 +223,17 @@ def page_keys(reader: sqlite3.Connection, user_id: int, *, page0: int, size: int
     return [_read(row) for row in rows]
 
 
-def search_keys(reader: sqlite3.Connection, user_id: int, keyword: str, limit: int = 100) -> list[KeyRow]:
+def search_keys(reader: Reader, user_id: int, keyword: str, limit: int = 100) -> list[KeyRow]:
     """A user's keys whose name contains the keyword, newest first."""
     rows = reader.execute(
-        f"""SELECT {COLUMNS} FROM keys_v1 WHERE user_id = ? AND deleted_at IS NULL AND name LIKE ? ESCAPE '\\'
+        f"""SELECT {COLUMNS} FROM keys_v1 WHERE user_id = ? AND deleted_at IS NULL AND {reader.dialect.like("name", escaped=True)}
             ORDER BY id DESC LIMIT ?""",
         (user_id, containing(keyword), bounded_size(limit)),
     )
     return [_read(row) for row in rows]
 
 
-def count_keys(reader: sqlite3.Connection, user_id: int) -> int:
+def count_keys(reader: Reader, user_id: int) -> int:
     sql = "SELECT count(*) FROM keys_v1 WHERE user_id = ? AND deleted_at IS NULL"
     return int(reader.execute(sql, (user_id,)).fetchone()[0])
 

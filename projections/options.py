@@ -1,12 +1,12 @@
 """Options as they were last saved, by whom and when. Secret ones show where their text is kept, never the text."""
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from domain import events
 from ledger.mapper import Recorded
+from projections.database import Cursor, Reader, upsert
 from projections.paging import MAX_PAGE_ROWS
 from projections.projection import (
     CHANNEL_FACTS,
@@ -20,6 +20,8 @@ from projections.projection import (
     USER_FACTS,
     Facts,
 )
+
+PUT = upsert("options_v1", "key, value, secret_ref, changed_at, actor", key="key")
 
 
 class OptionRow(msgspec.Struct, frozen=True):
@@ -48,16 +50,16 @@ class Options:
     )
     tables: Mapping[str, str] = {"options_v1": "key"}
 
-    def fold(self, cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> None:
+    def fold(self, cursor: Cursor, page: Sequence[Recorded]) -> None:
         newest: dict[str, tuple[str, str, str, int, int]] = {}
         for recorded in page:
             fact = recorded.fact
             assert isinstance(fact, events.SettingChanged), f"{fact.TOPIC} is not folded here"
             newest[fact.key] = (fact.key, fact.value, fact.secret, fact.at, fact.actor)
-        cursor.executemany("INSERT OR REPLACE INTO options_v1 VALUES (?, ?, ?, ?, ?)", newest.values())
+        cursor.executemany(PUT, list(newest.values()))
 
 
-def options(reader: sqlite3.Connection) -> list[OptionRow]:
+def options(reader: Reader) -> list[OptionRow]:
     """Saved options by key, at most a thousand."""
     rows = reader.execute("SELECT * FROM options_v1 ORDER BY key LIMIT ?", (MAX_PAGE_ROWS,))
     return [OptionRow(*row) for row in rows]

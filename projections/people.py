@@ -3,7 +3,6 @@
 A deleted user keeps the row, so that old charges have an owner, and loses name and address.
 """
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,8 @@ from domain.events import Fact
 from ledger.mapper import Recorded
 from ledger.vault import Vault
 from projections.amounts import Stored, stored
+from projections.database import Cursor, Reader, upsert
+from projections.dialects import json_without_nul
 from projections.paging import Page, bounded, containing
 from projections.projection import (
     CHANNEL_FACTS,
@@ -26,7 +27,6 @@ from projections.projection import (
     TASK_FACTS,
     UNPAID_FACTS,
     Facts,
-    among,
     facts,
 )
 
@@ -36,8 +36,11 @@ COLUMNS = """id, username, display_name, email, role, status, user_group, create
     request_count"""
 
 
+PUT = upsert("people_v1", COLUMNS, key="id")
+
+
 class UserRow(msgspec.Struct, frozen=True):
-    """A user. `used_mills` is what they paid for calls, `request_count` how many; the balance is in the ledger."""
+    """A user. `used_mills` is what they paid for calls and did not get back, `request_count` how many; the balance is in the ledger."""
 
     id: int
     username: str
@@ -104,12 +107,14 @@ class People:
         events.UserProfileChanged,
         events.UserStandingChanged,
         events.UserDeleted,
+        events.QuotaOpened,
+        events.ChargeRefunded,
         *PAID_FACTS,
     )
     ignores: Facts = (
         SALES_FACTS
         | TASK_FACTS
-        | UNPAID_FACTS
+        | (UNPAID_FACTS - facts(events.ChargeRefunded))
         | facts(
             events.UserPasswordChanged,
             events.AccessTokenMade,
@@ -118,7 +123,7 @@ class People:
             events.UserUnfrozen,
             events.InviteCodeMade,
         )
-        | QUOTA_FACTS
+        | (QUOTA_FACTS - facts(events.QuotaOpened))
         | NAMING_FACTS
         | KEY_FACTS
         | CHANNEL_FACTS
@@ -128,33 +133,30 @@ class People:
         """CREATE TABLE IF NOT EXISTS people_v1 (
             id INTEGER PRIMARY KEY, username TEXT NOT NULL, display_name TEXT NOT NULL, email TEXT NOT NULL,
             role INTEGER NOT NULL, status INTEGER NOT NULL, user_group TEXT NOT NULL, created_at INTEGER NOT NULL,
-            deleted_at INTEGER, profile TEXT NOT NULL, used_mills NOT NULL, request_count INTEGER NOT NULL)""",
-        "CREATE INDEX IF NOT EXISTS people_v1_username ON people_v1 (username)",
+            deleted_at INTEGER, profile TEXT NOT NULL, used_mills AMOUNT NOT NULL, request_count INTEGER NOT NULL)""",
+        "CREATE INDEX IF NOT EXISTS people_v1_username ON people_v1 (LEADING(username))",
     )
     tables: Mapping[str, str] = {"people_v1": "id"}
 
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
 
-    def fold(self, cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> None:
+    def fold(self, cursor: Cursor, page: Sequence[Recorded]) -> None:
         people = _load(cursor, page)
         for recorded in page:
             self._apply(people, recorded.fact)
         for person in people.values():
             if not person.looked_up:
                 self._look_up(person)
-        marks = ", ".join("?" * 12)
-        cursor.executemany(
-            f"INSERT OR REPLACE INTO people_v1 ({COLUMNS}) VALUES ({marks})",
-            [person.row() for person in people.values()],
-        )
+        cursor.executemany(PUT, [person.row() for person in people.values()])
 
     def _apply(self, people: dict[int, _Person], fact: Fact) -> None:
-        if isinstance(fact, PAID_FACTS):
+        if isinstance(fact, OF_USE):
             payer = people.get(fact.user)
             if payer is not None:  # a hold of nothing needs no balance, and so no user
-                payer.used_mills += fact.paid
-                payer.request_count += 1
+                mills, calls = _use(fact)
+                payer.used_mills += mills
+                payer.request_count += calls
             return
         match fact:
             case events.UserCreated():
@@ -183,17 +185,32 @@ class People:
     def _look_up(self, person: _Person) -> None:
         """Only the newest reference of a page is opened: the ones before it may be erased by now."""
         sealed = self._vault.get(person.profile)
-        profile = Profile() if sealed is None else msgspec.json.decode(sealed, type=Profile)
+        profile = Profile() if sealed is None else msgspec.json.decode(json_without_nul(sealed), type=Profile)
         person.username, person.display_name, person.email = profile.username, profile.display_name, profile.email
+
+
+OF_USE = (*PAID_FACTS, events.ChargeRefunded, events.QuotaOpened)
+
+
+def _use(
+    fact: events.ChargeSettled | events.ChargeSettledLate | events.ChargeRefunded | events.QuotaOpened,
+) -> tuple[int, int]:
+    """(mills, calls) that a fact adds to what a user has used. What was refunded was not used; what was used elsewhere counts."""
+    match fact:
+        case events.ChargeRefunded():
+            return -fact.amount, 0
+        case events.QuotaOpened():
+            return fact.used, fact.calls
+    return fact.paid, 1
 
 
 PersonColumns = tuple[int, str, str, str, int, int, str, int, int | None, str, Stored, int]
 
 
-def _load(cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> dict[int, _Person]:
+def _load(cursor: Cursor, page: Sequence[Recorded]) -> dict[int, _Person]:
     ids = {whose(recorded.fact) for recorded in page}
     rows = cursor.execute(
-        f"SELECT {COLUMNS} FROM people_v1 WHERE id IN (SELECT value FROM json_each(?))", (among(ids),)
+        f"SELECT {COLUMNS} FROM people_v1 WHERE {cursor.dialect.among('id')}", (cursor.dialect.values_of(ids),)
     )
     return {row[0]: _restored(row) for row in rows}
 
@@ -204,7 +221,7 @@ def _restored(row: PersonColumns) -> _Person:
 
 def whose(fact: Fact) -> int:
     """The user that a fact is about."""
-    if isinstance(fact, PAID_FACTS):
+    if isinstance(fact, OF_USE):
         return fact.user
     assert isinstance(
         fact, events.UserCreated | events.UserProfileChanged | events.UserStandingChanged | events.UserDeleted
@@ -212,22 +229,20 @@ def whose(fact: Fact) -> int:
     return fact.id
 
 
-def user(reader: sqlite3.Connection, user_id: int, *, with_deleted: bool = False) -> UserRow | None:
+def user(reader: Reader, user_id: int, *, with_deleted: bool = False) -> UserRow | None:
     row = reader.execute(f"SELECT {COLUMNS} FROM people_v1 WHERE id = ?", (user_id,)).fetchone()
     if row is None or (row[8] is not None and not with_deleted):
         return None
     return _read(row)
 
 
-def page_users(
-    reader: sqlite3.Connection, *, page: int, size: int, keyword: str = "", group: str = ""
-) -> Page[UserRow]:
+def page_users(reader: Reader, *, page: int, size: int, keyword: str = "", group: str = "") -> Page[UserRow]:
     """Newest first, deleted ones too. `keyword`: part of a name or address, or an id; `group` is exact."""
     page, size = bounded(page, size)
-    where, values = ["1"], list[int | str]()
+    where, values = ["TRUE"], list[int | str]()
     if keyword:
         like = containing(keyword)
-        named = " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in PERSONAL_COLUMNS)
+        named = " OR ".join(reader.dialect.like(column, escaped=True) for column in PERSONAL_COLUMNS)
         where.append(f"({named} OR id = ?)")
         values += [like, like, like, as_id(keyword)]
     if group:

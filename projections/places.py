@@ -39,6 +39,11 @@ ReadPlace = Path | SqlitePlace | PostgresPlace
 """A path is the folder of a SqlitePlace."""
 
 
+def read_place(folder: Path, dsn: str = "") -> ReadPlace:
+    """Beside the ledger: on its server where `dsn` names one, else in the data folder."""
+    return PostgresPlace(dsn) if dsn else SqlitePlace(folder)
+
+
 def database_at(place: ReadPlace) -> Database:
     if isinstance(place, PostgresPlace):
         from projections.postgres_db import PostgresDatabase

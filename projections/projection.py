@@ -4,15 +4,13 @@ A projection says of every fact of the catalogue that it handles or ignores it; 
 begins. Its name carries its version: changed rows are a new name, with tables of its own, built beside the old ones.
 """
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
-
-import msgspec
 
 from domain import events
 from domain.events import TOPICS, Fact
 from ledger.mapper import Recorded
+from projections.database import Cursor
 from projections.errors import ProjectionError
 
 Facts = frozenset[type[Fact]]
@@ -113,7 +111,7 @@ class Projection(Protocol):
 
     @property
     def ddl(self) -> Sequence[str]:
-        """Statements that make its tables and indexes where they are missing."""
+        """Portable statements that make its tables and indexes where they are missing."""
         ...
 
     @property
@@ -121,7 +119,7 @@ class Projection(Protocol):
         """The tables it owns, each with the columns, as in ORDER BY, that order its rows in one way only."""
         ...
 
-    def fold(self, cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> None:
+    def fold(self, cursor: Cursor, page: Sequence[Recorded]) -> None:
         """Fold facts that it handles, oldest first. Inside the transaction that also moves its position."""
         ...
 
@@ -137,8 +135,3 @@ def check_understood(projections: Iterable[Projection]) -> None:
         for topic, fact in TOPICS.items():
             if fact not in understood:
                 raise NotUnderstood(f"{projection.name} neither handles nor ignores {topic}: say which")
-
-
-def among(ids: Iterable[int] | Iterable[str]) -> str:
-    """A set of values as one SQL parameter, for `IN (SELECT value FROM json_each(?))`."""
-    return msgspec.json.encode(list(ids)).decode()

@@ -6,19 +6,19 @@ It ends with FoldStopped at a fact that it cannot fold: nothing is skipped, and 
 import gc
 import logging
 import threading
-from pathlib import Path
 
 from ledger.store import LedgerStore
 from ledger.vault import Vault
 from projections.errors import FoldStopped
+from projections.places import ReadPlace
 from projections.runner import Runner
 
 log = logging.getLogger("veloera.projections")
 
 
-def run(folder: Path, store: LedgerStore, vault: Vault, stop: threading.Event) -> None:
+def run(place: ReadPlace, store: LedgerStore, vault: Vault, stop: threading.Event) -> None:
     """Fold until `stop`. Blocks; raises FoldStopped, with the position, at a fact that cannot be folded."""
-    runner = Runner(folder, store, vault)
+    runner = Runner(place, store, vault)
     gc.freeze()  # what is loaded by now stays: the collector need not look at it again
     try:
         runner.run(stop)

@@ -1,27 +1,45 @@
 """What the API and the CLI ask: reads that bypass the domain, over read models that are a moment behind the ledger.
 
-`await_head` says how far behind; every other method answers from one moment of read.db, whatever is folded meanwhile.
+`await_head` says how far behind; every other method answers from one moment of one read model, whatever is folded meanwhile.
 """
 
 import logging
-import sqlite3
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from ledger.explain import stream_of
 from ledger.store import LedgerStore
 from ledger.vault import Vault
-from projections import audit, channels, keys, options, people, readdb, rollups, statements, usage_queries
+from projections import (
+    as_of,
+    audit,
+    channels,
+    codes,
+    entities,
+    invites,
+    keys,
+    options,
+    payments,
+    people,
+    rollups,
+    statements,
+    usage_queries,
+)
+from projections.as_of import Checkpoint, Group, Standing
 from projections.audit import AuditRow
 from projections.catalogue import projections
 from projections.channels import ChannelRow
+from projections.codes import CodeRow
+from projections.database import Reader, Row, positions_in
 from projections.errors import FoldStopped, ReadModelUnavailable
+from projections.invites import InviteRow
 from projections.keys import KeyRow
 from projections.options import OptionRow
 from projections.paging import Page
+from projections.payments import PaymentRow
 from projections.people import UserRow
+from projections.places import ReadPlace, database_at
 from projections.rollups import HourRow
 from projections.runner import Runner
 from projections.statements import StatementRow
@@ -31,13 +49,16 @@ __all__ = [
     "AsOf",
     "AuditRow",
     "ChannelRow",
+    "CodeRow",
     "HourRow",
+    "InviteRow",
     "KeyRow",
     "LogFilter",
     "LogRow",
     "LogStat",
     "OptionRow",
     "Page",
+    "PaymentRow",
     "ReadModel",
     "StatementRow",
     "UserRow",
@@ -62,18 +83,17 @@ class AsOf(NamedTuple):
 
 
 class ReadModel:
-    """Questions to read.db. Methods block and may be called by any thread; they raise ReadModelUnavailable."""
+    """Questions to the read models. Methods block and may be called by any thread; they raise ReadModelUnavailable."""
 
-    def __init__(self, folder: Path, store: LedgerStore, vault: Vault) -> None:
-        self._folder = folder
+    def __init__(self, place: ReadPlace, store: LedgerStore, vault: Vault) -> None:
+        self.place = place
         self._store = store
         self._vault = vault
         self._names = [projection.name for projection in projections(vault)]
-        self._path = readdb.path_in(folder)
-        self._readers = readdb.Readers(self._path)
+        self._database = database_at(place)
 
     def close(self) -> None:
-        self._readers.close()
+        self._database.close()
 
     def await_head(self, timeout_s: float = 2.0) -> AsOf:
         """Wait until what the ledger holds now is folded; fold it here when nobody else does. At most `timeout_s`.
@@ -97,13 +117,15 @@ class ReadModel:
 
     def positions(self) -> dict[str, int]:
         """How far each read model has come, by name; empty before the first fold."""
-        if not readdb.inode(self._path):
-            return {}
-        return self._ask(readdb.positions_in)
+        return self._ask(positions_in) if self._database.exists() else {}
 
     def lag(self) -> int:
         """Positions between the ledger's head and the read model that is furthest behind."""
         return max(0, self._store.head() - self._position())
+
+    def entities(self, take: Callable[[int, Iterator[list[Row]]], None]) -> None:
+        """Hand over users, keys, channels and settings with the position that they are known at: see `Directory.load`."""
+        self._ask(entities.load, take)
 
     def user(self, user_id: int) -> UserRow | None:
         return self._ask(people.user, user_id)
@@ -141,6 +163,24 @@ class ReadModel:
             channels.search_channels, keyword=keyword, group=group, model=model, id_sort=id_sort, limit=limit
         )
 
+    def code(self, code_id: int) -> CodeRow | None:
+        return self._ask(codes.code, code_id)
+
+    def page_codes(self, *, page: int, size: int, keyword: str = "") -> Page[CodeRow]:
+        return self._ask(codes.page_codes, page=page, size=size, keyword=keyword)
+
+    def count_codes(self, name: str) -> int:
+        return self._ask(codes.count_codes, name)
+
+    def code_ids(self, *, name: str = "", status: int = 0, after: int = 0, limit: int = 1000) -> list[int]:
+        return self._ask(codes.code_ids, name=name, status=status, after=after, limit=limit)
+
+    def page_payments(self, *, page: int, size: int, user_id: int | None = None, status: str = "") -> Page[PaymentRow]:
+        return self._ask(payments.page_payments, page=page, size=size, user_id=user_id, status=status)
+
+    def invites_of(self, user_ids: Iterable[int]) -> dict[int, InviteRow]:
+        return self._ask(invites.invites_of, user_ids)
+
     def options(self) -> list[OptionRow]:
         return self._ask(options.options)
 
@@ -163,18 +203,34 @@ class ReadModel:
     def hourly(self, *, start_s: int, end_s: int, user_id: int | None = None, limit: int = 1000) -> list[HourRow]:
         return self._ask(rollups.hourly, start_s=start_s, end_s=end_s, user_id=user_id, limit=limit)
 
+    def position_at(self, at_ms: int) -> int:
+        """The last position that was recorded at or before a moment; 0: nothing was."""
+        return self._ask(as_of.position_at, at_ms)
+
+    def standing(self, account: str, upto: int) -> Standing:
+        """An account as it was at a position."""
+        return self._ask(as_of.standing, account, upto)
+
+    def groups(self, account: str, after: int, upto: int) -> list[Group]:
+        """What moved an account after one position and up to another, by kind of fact."""
+        return self._ask(as_of.groups, account, after, upto)
+
+    def checkpoints(self, accounts: Iterable[str]) -> tuple[int, dict[str, Checkpoint]]:
+        """(position, by account): sums and running balances, for the three-way check."""
+        return self._ask(as_of.checkpoints, accounts)
+
     def page_audit(self, *, page: int, size: int, actor: int | None = None, topic_prefix: str = "") -> Page[AuditRow]:
         return self._ask(audit.page_audit, page=page, size=size, actor=actor, topic_prefix=topic_prefix)
 
     def _ask(
         self,
-        question: Callable[Concatenate[sqlite3.Connection, Asked], Answer],
+        question: Callable[Concatenate[Reader, Asked], Answer],
         *args: Asked.args,
         **kwargs: Asked.kwargs,
     ) -> Answer:
-        if not readdb.inode(self._path):
+        if not self._database.exists():
             self._fold(0, 0)  # where nobody folds, the tables are made, empty
-        with self._readers.reading() as reader:
+        with self._database.reading() as reader:
             return question(reader, *args, **kwargs)
 
     def _position(self) -> int:
@@ -192,11 +248,13 @@ class ReadModel:
         return [recorded.position for recorded in self._store.read_stream(stream)]
 
     def _fold(self, head: int, timeout_s: float) -> bool:
-        runner = Runner(self._folder, self._store, self._vault)
+        if self._database.somebody_folds():
+            return False
+        runner = Runner(self.place, self._store, self._vault)
         try:
             return runner.fold_if_nobody_does(head, timeout_s)
-        except sqlite3.Error as error:
-            raise ReadModelUnavailable(f"{self._path} cannot be written: {error}") from error
+        except self._database.errors as error:
+            raise ReadModelUnavailable(f"{self._database.name} cannot be written: {error}") from error
         finally:
             runner.close()
 

@@ -3,14 +3,15 @@
 Sums are added in Python, since one hour of many tokens or mills may pass 2^63.
 """
 
-import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from domain import events
+from domain.events import Fact
 from ledger.mapper import Recorded
 from projections.amounts import Stored, clamped, stored
+from projections.database import Cursor, Reader, upsert
 from projections.paging import bounded_size
 from projections.projection import (
     CHANNEL_FACTS,
@@ -32,6 +33,11 @@ MAX_TIME_S = 2**62
 
 Place = tuple[int, int, int, str, int]
 """(hour_s, user, key, model, channel)."""
+
+
+PLACE = "hour_s, user_id, key_id, model, channel"
+SUMS = "count, quota_mills, input_tokens, output_tokens"
+PUT = upsert("hours_v1", f"{PLACE}, {SUMS}", key=PLACE)
 
 
 class HourRow(msgspec.Struct, frozen=True):
@@ -68,46 +74,42 @@ class Rollups:
     ddl = (
         """CREATE TABLE IF NOT EXISTS hours_v1 (
             hour_s INTEGER NOT NULL, user_id INTEGER NOT NULL, key_id INTEGER NOT NULL, model TEXT NOT NULL,
-            channel INTEGER NOT NULL, count INTEGER NOT NULL, quota_mills NOT NULL, input_tokens NOT NULL,
-            output_tokens NOT NULL, PRIMARY KEY (hour_s, user_id, key_id, model, channel)) WITHOUT ROWID""",
+            channel INTEGER NOT NULL, count INTEGER NOT NULL, quota_mills AMOUNT NOT NULL, input_tokens AMOUNT NOT NULL,
+            output_tokens AMOUNT NOT NULL, PRIMARY KEY (hour_s, user_id, key_id, model, channel)) WITHOUT ROWID""",
     )
     tables: Mapping[str, str] = {"hours_v1": "hour_s, user_id, key_id, model, channel"}
 
-    def fold(self, cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> None:
-        hours: dict[Place, list[int]] = {}
-        for recorded in page:
+    def fold(self, cursor: Cursor, page: Sequence[Recorded]) -> None:
+        places = [place_of(recorded.fact) for recorded in page]
+        hours = _load(cursor, set(places))
+        for place, recorded in zip(places, page, strict=True):
             fact = recorded.fact
             assert isinstance(fact, events.ChargeSettled | events.ChargeSettledLate), f"{fact.TOPIC} is not folded here"
-            hour_s = fact.at // 1000 // HOUR_S * HOUR_S
-            place = (hour_s, fact.user, fact.key, fact.model, fact.channel)
-            sums = hours.get(place)
-            if sums is None:
-                sums = hours[place] = _load(cursor, place)
+            sums = hours.setdefault(place, [0, 0, 0, 0])
             sums[0] += 1
             sums[1] += fact.paid
             sums[2] += clamped(fact.usage.input_total)
             sums[3] += clamped(fact.usage.output_total)
-        cursor.executemany(
-            "INSERT OR REPLACE INTO hours_v1 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(*place, *map(stored, sums)) for place, sums in hours.items()],
-        )
+        cursor.executemany(PUT, [(*place, *map(stored, sums)) for place, sums in hours.items()])
 
 
-def _load(cursor: sqlite3.Cursor, place: Place) -> list[int]:
-    row = cursor.execute(
-        """SELECT count, quota_mills, input_tokens, output_tokens FROM hours_v1
-            WHERE hour_s = ? AND user_id = ? AND key_id = ? AND model = ? AND channel = ?""",
-        place,
-    ).fetchone()
-    return [0, 0, 0, 0] if row is None else [int(value) for value in row]
+def place_of(fact: Fact) -> Place:
+    assert isinstance(fact, events.ChargeSettled | events.ChargeSettledLate), f"{fact.TOPIC} is not folded here"
+    return (fact.at // 1000 // HOUR_S * HOUR_S, fact.user, fact.key, fact.model, fact.channel)
+
+
+def _load(cursor: Cursor, places: Iterable[Place]) -> dict[Place, list[int]]:
+    rows = cursor.execute(
+        f"SELECT {PLACE}, {SUMS} FROM hours_v1 WHERE {cursor.dialect.among_rows(PLACE, texts=('model',))}",
+        (cursor.dialect.rows_of(places),),
+    )
+    return {row[:5]: [int(value) for value in row[5:]] for row in rows}
 
 
 HourColumns = tuple[int, int, int, str, int, int, Stored, Stored, Stored]
 
 
-def hourly(
-    reader: sqlite3.Connection, *, start_s: int, end_s: int, user_id: int | None = None, limit: int = 1000
-) -> list[HourRow]:
+def hourly(reader: Reader, *, start_s: int, end_s: int, user_id: int | None = None, limit: int = 1000) -> list[HourRow]:
     """Hours that begin within start_s and end_s, both inclusive (0: no end), oldest first."""
     whose = "" if user_id is None else "AND user_id = ?"
     bounds = (min(max(0, start_s), MAX_TIME_S), min(end_s, MAX_TIME_S) if end_s > 0 else MAX_TIME_S)

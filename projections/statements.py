@@ -3,7 +3,6 @@
 Platform accounts have statements too. Their balances may pass 2^63, so running balances are added in Python.
 """
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -12,6 +11,7 @@ from domain import events
 from domain.events import Fact
 from ledger.mapper import Recorded
 from projections.amounts import Stored, stored
+from projections.database import Cursor, Reader
 from projections.paging import bounded_size
 from projections.projection import (
     CHANNEL_FACTS,
@@ -24,7 +24,6 @@ from projections.projection import (
     TASK_FACTS,
     USER_FACTS,
     Facts,
-    among,
 )
 
 MAX_POSITION = 2**63 - 1
@@ -64,13 +63,13 @@ class Statements:
     ignores: Facts = frozenset()
     ddl = (
         """CREATE TABLE IF NOT EXISTS statement_accounts_v1 (
-            id INTEGER PRIMARY KEY, account TEXT NOT NULL UNIQUE, balance_mills NOT NULL)""",
+            id INTEGER PRIMARY KEY, account TEXT NOT NULL UNIQUE, balance_mills AMOUNT NOT NULL)""",
         """CREATE TABLE IF NOT EXISTS statement_facts_v1 (
             position INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, topic TEXT NOT NULL, stream TEXT NOT NULL,
             version INTEGER NOT NULL, note TEXT NOT NULL)""",
         """CREATE TABLE IF NOT EXISTS statements_v1 (
-            account INTEGER NOT NULL, position INTEGER NOT NULL, entry INTEGER NOT NULL, delta_mills NOT NULL,
-            balance_mills NOT NULL, PRIMARY KEY (account, position, entry)) WITHOUT ROWID""",
+            account INTEGER NOT NULL, position INTEGER NOT NULL, entry INTEGER NOT NULL, delta_mills AMOUNT NOT NULL,
+            balance_mills AMOUNT NOT NULL, PRIMARY KEY (account, position, entry)) WITHOUT ROWID""",
     )
     tables: Mapping[str, str] = {
         "statement_accounts_v1": "id",
@@ -78,7 +77,7 @@ class Statements:
         "statements_v1": "account, position, entry",
     }
 
-    def fold(self, cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> None:
+    def fold(self, cursor: Cursor, page: Sequence[Recorded]) -> None:
         moving = [recorded for recorded in page if recorded.fact.postings]
         accounts = _load(cursor, moving)
         facts: list[tuple[int, int, str, str, int, str]] = []
@@ -99,13 +98,12 @@ class Statements:
         )
 
 
-def _load(cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> dict[str, list[int]]:
+def _load(cursor: Cursor, page: Sequence[Recorded]) -> dict[str, list[int]]:
     """[number, balance] of every account that a page names; new ones get the next numbers, in the order of the log."""
     named = dict.fromkeys(account for recorded in page for account, _ in recorded.fact.postings)
     rows = cursor.execute(
-        """SELECT account, id, balance_mills FROM statement_accounts_v1
-            WHERE account IN (SELECT value FROM json_each(?))""",
-        (among(named),),
+        f"SELECT account, id, balance_mills FROM statement_accounts_v1 WHERE {cursor.dialect.among('account')}",
+        (cursor.dialect.values_of(named),),
     )
     accounts = {account: [number, int(balance)] for account, number, balance in rows}
     if len(accounts) < len(named):
@@ -155,7 +153,7 @@ StatementColumns = tuple[int, int, str, Stored, Stored, str, str, int, str]
 
 
 def statement(
-    reader: sqlite3.Connection,
+    reader: Reader,
     account: str,
     *,
     after_position: int = 0,

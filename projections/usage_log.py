@@ -4,7 +4,6 @@ A row names its user and key by id; names are joined when it is read, as they ar
 a person erases the name from every row.
 """
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from fractions import Fraction
@@ -26,6 +25,7 @@ from domain.events import (
 from domain.pricing import Price
 from ledger.mapper import Recorded
 from projections.amounts import Stored, clamped, stored
+from projections.database import Cursor
 from projections.projection import (
     CHANNEL_FACTS,
     KEY_FACTS,
@@ -120,7 +120,7 @@ class UsageLog:
         """CREATE TABLE IF NOT EXISTS usage_log_v1 (
             position INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, type INTEGER NOT NULL, user_id INTEGER NOT NULL,
             key_id INTEGER NOT NULL, channel INTEGER NOT NULL, model TEXT NOT NULL, price_group TEXT NOT NULL,
-            quota_mills NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+            quota_mills AMOUNT NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
             use_time_s INTEGER NOT NULL, is_stream INTEGER NOT NULL, request_id TEXT NOT NULL, content TEXT NOT NULL,
             other TEXT NOT NULL)""",
         # Counts and sums are read off the indexes alone: the rows with their texts are ten times as long.
@@ -129,7 +129,7 @@ class UsageLog:
     )
     tables: Mapping[str, str] = {"usage_log_v1": "position"}
 
-    def fold(self, cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> None:
+    def fold(self, cursor: Cursor, page: Sequence[Recorded]) -> None:
         marks = ", ".join("?" * len(Line._fields))
         cursor.executemany(f"INSERT INTO usage_log_v1 VALUES ({marks})", [line(recorded) for recorded in page])
 

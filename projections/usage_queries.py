@@ -1,13 +1,12 @@
 """Questions to the usage log: pages of rows, and the figures above them. Sums are exact: see `amounts`."""
 
-import sqlite3
 from collections.abc import Sequence
 
 import msgspec
 
-from projections.amounts import MAX_INTEGER, Stored, sums, total
+from projections.amounts import MAX_INTEGER, Stored
+from projections.database import Dialect, Reader
 from projections.paging import Page, bounded, checked_pattern
-from projections.projection import among
 from projections.usage_log import Kind
 
 MINUTE_MS = 60_000
@@ -76,18 +75,18 @@ class _Where(msgspec.Struct):
 
     @property
     def sql(self) -> str:
-        return " AND ".join(self.conditions) or "1"
+        return " AND ".join(self.conditions) or "TRUE"
 
 
 def page_logs(
-    reader: sqlite3.Connection, asked: LogFilter, *, page: int, size: int, positions: Sequence[int] | None = None
+    reader: Reader, asked: LogFilter, *, page: int, size: int, positions: Sequence[int] | None = None
 ) -> Page[LogRow]:
     """Newest first. Calls that cost nothing are left out unless asked for by type or request id.
 
     `positions`: the facts of `asked.request_id`, which the ledger finds by its own index. Raises FilterRefused.
     """
     page, size = bounded(page, size)
-    where = _matching(asked, positions)
+    where = _matching(reader.dialect, asked, positions)
     if asked.type != Kind.ALL:
         where.add("l.type = ?", asked.type)
     elif positions is None:
@@ -103,37 +102,36 @@ def page_logs(
     return Page([_read(row) for row in rows], count, page, size)
 
 
-def log_stat(
-    reader: sqlite3.Connection, asked: LogFilter, now_ms: int, *, positions: Sequence[int] | None = None
-) -> LogStat:
+def log_stat(reader: Reader, asked: LogFilter, now_ms: int, *, positions: Sequence[int] | None = None) -> LogStat:
     """Over calls that were charged, whatever `asked.type` says; the last minute whatever the time range says."""
-    where = _matching(asked, positions)
+    where = _matching(reader.dialect, asked, positions)
     where.add("l.type = ?", Kind.CONSUME)
     recent = _Where([*where.conditions, "l.at_ms > ?"], [*where.values, now_ms - MINUTE_MS])
     _between(where, asked)
+    sums, total = reader.dialect.sums, reader.dialect.total
     spent = reader.execute(
         f"SELECT {sums('l.quota_mills')} FROM usage_log_v1 l WHERE {where.sql}", where.values
     ).fetchone()
-    rpm, tpm = reader.execute(
-        f"""SELECT count(*), total(l.prompt_tokens) + total(l.completion_tokens)
+    rpm, *tokens = reader.execute(
+        f"""SELECT count(*), {sums("l.prompt_tokens")}, {sums("l.completion_tokens")}
             FROM usage_log_v1 l WHERE {recent.sql}""",
         recent.values,
     ).fetchone()
-    return LogStat(total(*spent), rpm, int(tpm))
+    return LogStat(total(spent), rpm, total(tokens[:3]) + total(tokens[3:]))
 
 
-def _matching(asked: LogFilter, positions: Sequence[int] | None) -> _Where:
+def _matching(dialect: Dialect, asked: LogFilter, positions: Sequence[int] | None) -> _Where:
     where = _Where([], [])
     if positions is not None:
-        where.add("l.position IN (SELECT value FROM json_each(?))", among(positions))
+        where.add(dialect.among("l.position"), dialect.values_of(positions))
     if asked.user_id is not None:
         where.add("l.user_id = ?", asked.user_id)
     if asked.username:
-        where.add("l.user_id IN (SELECT id FROM people_v1 WHERE username = ?)", asked.username)
+        where.add(f"l.user_id IN ({dialect.ids_named('people_v1', 'username')})", asked.username)
     if asked.token_name:
-        where.add("l.key_id IN (SELECT id FROM keys_v1 WHERE name = ?)", asked.token_name)
+        where.add(f"l.key_id IN ({dialect.ids_named('keys_v1', 'name')})", asked.token_name)
     if asked.model_name:
-        where.add("l.model LIKE ?", checked_pattern(asked.model_name))
+        where.add(dialect.like("l.model", escaped=False), checked_pattern(asked.model_name))
     if asked.channel:
         where.add("l.channel = ?", asked.channel)
     if asked.group:

@@ -1,4 +1,4 @@
-"""A process that folds until it is killed: `python -m tests.projections.folding_process FOLDER PAGE_LIMIT`."""
+"""A process that folds until it is killed: `python -m tests.projections.folding_process PAGE_LIMIT FOLDER [DSN SCHEMA]`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from ledger.sqlite import SqliteStore
 from ledger.vault import open_vault
 from projections import projector
 from projections.runner import Runner
+from tests.projections.whereabouts import place_of
 
 if __name__ == "__main__":
-    folder, page_limit = Path(sys.argv[1]), int(sys.argv[2])
+    page_limit, folder, place = int(sys.argv[1]), Path(sys.argv[2]), place_of(sys.argv[2:])
     store = SqliteStore(folder)
     vault = open_vault(store, folder)
     if page_limit:
-        Runner(folder, store, vault, page_limit=page_limit).run(threading.Event())
-    projector.run(folder, store, vault, threading.Event())
+        Runner(place, store, vault, page_limit=page_limit).run(threading.Event())
+    projector.run(place, store, vault, threading.Event())

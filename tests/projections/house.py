@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,12 +20,14 @@ from domain.usage import Usage
 from domain.user import User
 from ledger.mapper import Recorded
 from ledger.sqlite import SqliteStore
+from ledger.store import LedgerStore
 from ledger.vault import open_vault
 from ledger.writer import Writer
-from projections import readdb
-from projections.catalogue import TABLES, projections
-from projections.replay import dump_digest
-from projections.runner import Folding
+from projections.catalogue import projections
+from projections.comparison import dump_digest
+from projections.folding import Folding
+from projections.places import SqlitePlace, database_at
+from tests.projections.whereabouts import Where
 
 BOOK = PriceBook.from_settings({}, 1)
 GRANT_MILLS = 10**12
@@ -52,9 +54,10 @@ def call_id(number: int) -> str:
 class House:
     """Users, keys, channels and calls, made by commands."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, where: Where | None = None, store: LedgerStore | None = None) -> None:
         self.folder = folder
-        self.store = SqliteStore(folder, synchronous="NORMAL")
+        self.where = where or Where("sqlite", folder, SqlitePlace(folder))
+        self.store = store or SqliteStore(folder, synchronous="NORMAL")
         self.vault = open_vault(self.store, folder)
         self.writer = Writer(self.store)
         self._calls = 0
@@ -209,35 +212,21 @@ class House:
         return found
 
     def digest(self, sizes: Iterable[int] = (1000,)) -> str:
-        """The digest of everything, folded from the beginning in pages of these sizes, over and over."""
-        path = self.folder / "scratch.db"
-        connection = readdb.open_scratch(path)
-        try:
-            folding = Folding(connection, projections(self.vault))
+        """The digest of everything, folded from the beginning into a file, in pages of these sizes, over and over."""
+        with tempfile.TemporaryDirectory() as name:
+            database = database_at(Path(name))
+            seat = database.seat()
+            folder = seat.take()
+            assert folder is not None, "nobody else knows this folder"
+            folding = Folding(database, folder, projections(self.vault))
             pages = list(sizes)
             turn = 0
             while folding.step(self.store, limit=pages[turn % len(pages)]):
                 turn += 1
-            return dump_digest(connection)
-        finally:
-            connection.close()
-            readdb.remove(path)
-
-    def live_digest(self) -> str:
-        """The digest of read.db as it is."""
-        connection = sqlite3.connect(readdb.path_in(self.folder))
-        try:
-            return dump_digest(connection)
-        finally:
-            connection.close()
-
-    def live_rows(self, table: str) -> list[tuple[int | str | None, ...]]:
-        assert table in TABLES, f"{table} is none of ours"
-        connection = sqlite3.connect(readdb.path_in(self.folder))
-        try:
-            return connection.execute(f"SELECT * FROM {table} ORDER BY {TABLES[table]}").fetchall()
-        finally:
-            connection.close()
+            with folder.reading() as reader:
+                found = dump_digest(reader)
+            seat.close()
+            return found
 
     def _profile(self, name: str) -> commands.VaultPut:
         person = {"username": name, "display_name": f"{name.title()} X", "email": f"{name}@example.org"}

@@ -1,13 +1,19 @@
-"""Laws of sums beyond what SQLite adds up by itself."""
+"""Laws of sums beyond what SQLite adds up by itself, on both databases."""
 
 from __future__ import annotations
 
-import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from projections.amounts import MAX_INTEGER, MIN_INTEGER, clamped, stored, sums, total
+from projections.amounts import MAX_INTEGER, MIN_INTEGER, clamped, stored
+from projections.database import Folder
+from tests.projections.whereabouts import KINDS, whereabouts
 
 amounts = st.one_of(
     st.integers(-(2**66), 2**66),
@@ -16,28 +22,45 @@ amounts = st.one_of(
 )
 
 
-@given(st.lists(amounts, max_size=40))
-def test_a_query_sums_exactly_whatever_the_amounts(drawn: list[int]) -> None:
-    database = sqlite3.connect(":memory:")
-    database.execute("CREATE TABLE t (mills NOT NULL)")
-    database.executemany("INSERT INTO t VALUES (?)", [(stored(amount),) for amount in drawn])
+@pytest.fixture(scope="module", params=KINDS)
+def folder(request: pytest.FixtureRequest) -> Iterator[Folder]:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        whereabouts(request.param, Path(name)) as where,
+        closing(where.folding()) as found,
+    ):
+        with found.transaction() as cursor:
+            cursor.execute(found.dialect.ddl("CREATE TABLE t (id INTEGER PRIMARY KEY, mills AMOUNT NOT NULL)"))
+        yield found
 
-    found = database.execute(f"SELECT {sums('mills')} FROM t").fetchone()
-    database.close()
 
-    assert total(*found) == sum(drawn)
+def filled(folder: Folder, drawn: list[int]) -> None:
+    with folder.transaction() as cursor:
+        cursor.execute("DELETE FROM t")
+        rows = [(number, stored(amount)) for number, amount in enumerate(drawn)]
+        cursor.executemany("INSERT INTO t (id, mills) VALUES (?, ?)", rows)
 
 
-@given(amounts)
-def test_an_amount_comes_back_as_it_was_stored(amount: int) -> None:
-    database = sqlite3.connect(":memory:")
-    database.execute("CREATE TABLE t (mills NOT NULL)")
-    database.execute("INSERT INTO t VALUES (?)", (stored(amount),))
+@settings(deadline=None)
+@given(drawn=st.lists(amounts, max_size=40))
+def test_a_query_sums_exactly_whatever_the_amounts(folder: Folder, drawn: list[int]) -> None:
+    filled(folder, drawn)
 
-    (found,) = database.execute("SELECT mills FROM t").fetchone()
-    database.close()
+    with folder.reading() as reader:
+        found = reader.execute(f"SELECT {folder.dialect.sums('mills')} FROM t").fetchone()
 
-    assert int(found) == amount
+    assert folder.dialect.total(found) == sum(drawn)
+
+
+@settings(deadline=None)
+@given(drawn=st.lists(amounts, max_size=20))
+def test_amounts_come_back_as_they_were_stored(folder: Folder, drawn: list[int]) -> None:
+    filled(folder, drawn)
+
+    with folder.reading() as reader:
+        found = reader.execute("SELECT mills FROM t ORDER BY id").fetchall()
+
+    assert found == [(stored(amount),) for amount in drawn]
 
 
 @given(amounts)

@@ -16,6 +16,9 @@ from projections.people import People
 from projections.projection import NotUnderstood, check_understood, facts
 from projections.readmodel import LogFilter, ReadModel
 from tests.projections.house import BOOK, GRANT_MILLS, House
+from tests.projections.whereabouts import ON_BOTH
+
+pytestmark = ON_BOTH
 
 EVERYTHING = LogFilter()
 

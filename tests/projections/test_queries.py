@@ -18,6 +18,7 @@ from ledger.mapper import Recorded
 from projections.errors import FilterRefused
 from projections.readmodel import LogFilter, LogRow, ReadModel
 from tests.projections.house import House
+from tests.projections.whereabouts import KINDS, whereabouts
 
 MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4", "o1")
 NAMES = ("ada", "bob", "Ada_B", "per%cent", "zoë")
@@ -34,16 +35,17 @@ class World(NamedTuple):
     key_names: dict[int, str]
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+@pytest.fixture(scope="module", params=KINDS)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder: Path = tmp_path_factory.mktemp("queries") / "data"
-    house = House(folder)
-    read = ReadModel(folder, house.store, house.vault)
-    names, key_names = _fill(house, random.Random(7))
-    assert read.await_head(30).is_current
-    yield World(house, read, house.facts(), names, key_names)
-    read.close()
-    house.close()
+    with whereabouts(request.param, folder) as where:
+        house = House(folder, where)
+        read = ReadModel(where.place, house.store, house.vault)
+        names, key_names = _fill(house, random.Random(7))
+        assert read.await_head(30).is_current
+        yield World(house, read, house.facts(), names, key_names)
+        read.close()
+        house.close()
 
 
 def _fill(house: House, draw: random.Random) -> tuple[dict[int, str], dict[int, str]]:
@@ -172,7 +174,7 @@ def of(row: LogRow) -> Plain:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(asked=filters, page=st.integers(1, 5), size=st.sampled_from([1, 7, 50, 1000]))
 def test_a_page_of_the_log_is_what_the_whole_log_says(world: World, asked: LogFilter, page: int, size: int) -> None:
     found = world.read.page_logs(asked, page=page, size=size)
@@ -182,7 +184,7 @@ def test_a_page_of_the_log_is_what_the_whole_log_says(world: World, asked: LogFi
     assert (found.total, found.page, found.page_size) == (len(everything), page, size)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(asked=filters)
 def test_the_figures_above_the_log_are_those_of_its_charges(world: World, asked: LogFilter) -> None:
     now_ms = world.facts[-1].fact.at + 1_000
@@ -311,7 +313,7 @@ def test_channels_are_found_by_id_name_group_and_model(world: World, keyword: st
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(newest_first=st.booleans(), limit=st.integers(1, 40), at=st.floats(0, 1), which=st.integers(0, 10**6))
 def test_a_statement_is_read_on_from_any_place_in_either_direction(
     world: World, newest_first: bool, limit: int, at: float, which: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -18,25 +17,30 @@ import pytest
 
 from domain import events
 from ledger.mapper import Recorded
-from projections import readdb
 from projections.audit import Audit
-from projections.catalogue import projections
-from projections.errors import FoldStopped, ProjectionError, ReadModelUnavailable
+from projections.database import Cursor
+from projections.errors import FoldStopped, ReadModelUnavailable
+from projections.folding import Folding
 from projections.options import Options
+from projections.places import database_at
 from projections.readmodel import LogFilter, ReadModel
-from projections.runner import Folding, Runner
+from projections.runner import Runner
+from tests.projections.folding import running, slow_folder
 from tests.projections.house import House, until
 from tests.projections.steps import Step, Story
+from tests.projections.whereabouts import ON_BOTH, plant
+
+pytestmark = ON_BOTH
 
 ROOT = Path(__file__).parent.parent.parent
-KILLS = 8
+KILLS = int(os.environ.get("FOLD_KILLS", "4"))
 TAKEOVER_S = 2.0
 
 
 @contextmanager
 def folding_process(house: House, page_limit: int = 0) -> Iterator[subprocess.Popen[bytes]]:
     """0: the projector as it is served; else a runner with small pages, so that it is killed amid its work."""
-    arguments = [sys.executable, "-m", "tests.projections.folding_process", str(house.folder), str(page_limit)]
+    arguments = [sys.executable, "-m", "tests.projections.folding_process", str(page_limit), *house.where.arguments()]
     process = subprocess.Popen(arguments, cwd=ROOT)
     try:
         yield process
@@ -46,18 +50,8 @@ def folding_process(house: House, page_limit: int = 0) -> Iterator[subprocess.Po
 
 
 def position(house: House) -> int:
-    """How far read.db has come, asked without folding."""
-    path = readdb.path_in(house.folder)
-    if not readdb.inode(path):
-        return 0
-    connection = sqlite3.connect(path)
-    try:
-        (found,) = connection.execute("SELECT coalesce(min(position), 0) FROM positions").fetchone()
-    except sqlite3.OperationalError:
-        return 0
-    finally:
-        connection.close()
-    return int(found)
+    """How far the read model has come, asked without folding."""
+    return house.where.position()
 
 
 def test_a_folding_process_that_is_killed_at_random_loses_and_doubles_nothing(house: House) -> None:
@@ -86,7 +80,7 @@ def test_a_folding_process_that_is_killed_at_random_loses_and_doubles_nothing(ho
         until(lambda: position(house) == house.store.head(), "the last process to catch up")
 
     assert reached == sorted(reached)
-    assert house.live_digest() == house.digest()
+    assert house.where.digest() == house.digest()
 
 
 def test_only_one_of_two_processes_folds_and_the_other_takes_over_within_two_seconds(house: House) -> None:
@@ -110,7 +104,7 @@ def test_only_one_of_two_processes_folds_and_the_other_takes_over_within_two_sec
             taken_over_s = time.monotonic() - died
 
     assert taken_over_s <= TAKEOVER_S
-    assert house.live_digest() == house.digest()
+    assert house.where.digest() == house.digest()
 
 
 def test_what_is_committed_is_read_within_a_quarter_of_a_second(house: House, read: ReadModel) -> None:
@@ -132,15 +126,9 @@ def test_an_unknown_topic_stops_the_folding_at_its_position(house: House) -> Non
     ada = house.user("ada")
     house.call(ada, house.key(ada))
     last_known = house.store.head()
-    connection = sqlite3.connect(house.folder / "ledger.db")
-    connection.execute(
-        "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, 1, ?, ?)",
-        ("f" * 32, "charge.teleported/1", b"{}"),
-    )
-    connection.commit()
-    connection.close()
+    plant(house.folder, "charge.teleported/1")
     house.call(ada, 1)
-    runner = Runner(house.folder, house.store, house.vault)
+    runner = Runner(house.where.place, house.store, house.vault)
 
     with pytest.raises(FoldStopped, match=r"charge\.teleported/1") as stopped:
         runner.run(threading.Event())
@@ -151,14 +139,8 @@ def test_an_unknown_topic_stops_the_folding_at_its_position(house: House) -> Non
 
 
 def test_the_projector_ends_when_a_fact_is_unknown(house: House) -> None:
-    connection = sqlite3.connect(house.folder / "ledger.db")
-    connection.execute(
-        "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, 1, ?, ?)",
-        ("f" * 32, "user.cloned/1", b"{}"),
-    )
-    connection.commit()
-    connection.close()
-    arguments = [sys.executable, "-m", "tests.projections.folding_process", str(house.folder), "0"]
+    plant(house.folder, "user.cloned/1")
+    arguments = [sys.executable, "-m", "tests.projections.folding_process", "0", *house.where.arguments()]
 
     ended = subprocess.run(arguments, cwd=ROOT, capture_output=True, timeout=30, check=False)
 
@@ -169,97 +151,77 @@ def test_the_projector_ends_when_a_fact_is_unknown(house: House) -> None:
 class Fragile(Options):
     """Options, but for one that it cannot stand."""
 
-    def fold(self, cursor: sqlite3.Cursor, page: Sequence[Recorded]) -> None:
+    def fold(self, cursor: Cursor, page: Sequence[Recorded]) -> None:
         if any(isinstance(r.fact, events.SettingChanged) and r.fact.value == "poison" for r in page):
             raise ValueError("that cannot be")
         super().fold(cursor, page)
 
 
+@contextmanager
+def seated(house: House, *, times: int = 1) -> Iterator[list[Folding]]:
+    """Foldings of Options, breakable, and Audit, over the same read model."""
+    database = database_at(house.where.place)
+    folders = [house.where.folding() for _ in range(times)]
+    try:
+        yield [Folding(database, folder, [Fragile(), Audit()]) for folder in folders]
+    finally:
+        for folder in folders:
+            folder.close()
+        database.close()
+
+
 def test_a_fact_that_breaks_a_fold_is_named_and_everything_before_it_is_kept(house: House) -> None:
     for value in ("1", "2", "poison", "4"):
         house.option("RetryTimes", value)
-    connection = readdb.open_scratch(house.folder / "fragile.db")
-    folding = Folding(connection, [Fragile(), Audit()])
 
-    with pytest.raises(FoldStopped, match="that cannot be") as stopped:
+    with seated(house) as (folding,), pytest.raises(FoldStopped, match="that cannot be") as stopped:
         folding.step(house.store)
 
     assert stopped.value.position == 3
     assert folding.positions == {"options_v1": 2, "audit_v1": 2}
-    assert connection.execute("SELECT value FROM options_v1").fetchall() == [("2",)]
-    assert connection.execute("SELECT count(*) FROM audit_v1").fetchone() == (2,)
-    connection.close()
+    assert house.where.rows("SELECT value FROM options_v1") == [("2",)]
+    assert house.where.rows("SELECT count(*) FROM audit_v1") == [(2,)]
 
 
 def test_rows_and_position_are_written_together_or_not_at_all(house: House) -> None:
     house.option("RetryTimes", "1")
-    connection = readdb.open_scratch(house.folder / "fenced.db")
-    one, other = (Folding(connection, projections(house.vault)) for _ in range(2))
-    one.step(house.store)
-    rows = connection.execute("SELECT count(*) FROM audit_v1").fetchone()
+    with seated(house, times=2) as (one, other):
+        one.step(house.store)
 
-    with pytest.raises(FoldStopped, match="somebody else"):
-        other.step(house.store)
+        with pytest.raises(FoldStopped, match="somebody else"):
+            other.step(house.store)
 
-    assert connection.execute("SELECT count(*) FROM audit_v1").fetchone() == rows == (1,)
-    connection.close()
+    assert house.where.rows("SELECT count(*) FROM audit_v1") == [(1,)]
 
 
 def test_a_version_that_is_no_more_is_dropped_when_its_successor_has_caught_up(house: House, read: ReadModel) -> None:
     house.user("ada")
     read.await_head()
-    connection = sqlite3.connect(readdb.path_in(house.folder))
-    connection.execute("CREATE TABLE people_v0 (id INTEGER PRIMARY KEY)")
-    connection.execute("""INSERT INTO positions VALUES ('people_v0', 1, '["people_v0"]')""")
-    connection.commit()
-    connection.close()
-    stop = threading.Event()
-    runner = Runner(house.folder, house.store, house.vault)
-    thread = threading.Thread(target=runner.run, args=(stop,), daemon=True)
-    thread.start()
+    house.where.write("CREATE TABLE people_v0 (id INTEGER PRIMARY KEY)")
+    house.where.write("""INSERT INTO positions VALUES ('people_v0', 1, '["people_v0"]')""")
 
-    until(lambda: "people_v0" not in read.positions(), "the old version to go")
-    stop.set()
-    thread.join(10)
-    runner.close()
+    with running(house):
+        until(lambda: "people_v0" not in read.positions(), "the old version to go")
 
-    connection = sqlite3.connect(readdb.path_in(house.folder))
-    left = connection.execute("SELECT name FROM sqlite_master WHERE name = 'people_v0'").fetchall()
-    connection.close()
-    assert left == []
+    with pytest.raises(ReadModelUnavailable, match="people_v0"):
+        house.where.rows("SELECT * FROM people_v0")
 
 
 def test_a_read_model_that_was_deleted_is_folded_again_while_everybody_runs(house: House, read: ReadModel) -> None:
     ada = house.user("ada")
     house.call(ada, house.key(ada))
-    stop = threading.Event()
-    runner = Runner(house.folder, house.store, house.vault)
-    thread = threading.Thread(target=runner.run, args=(stop,), daemon=True)
-    thread.start()
-    until(lambda: read.lag() == 0, "the first fold")
-    wanted = read.page_logs(LogFilter(), page=1, size=10)
+    with running(house):
+        until(lambda: read.lag() == 0, "the first fold")
+        wanted = read.page_logs(LogFilter(), page=1, size=10)
 
-    for path in house.folder.glob("read.db*"):
-        path.unlink()
-    until(lambda: position(house) == house.store.head(), "a new read.db")
-    found = read.page_logs(LogFilter(), page=1, size=10)
-    house.call(ada, 1)
-    until(lambda: read.lag() == 0, "the next fold")
-    stop.set()
-    thread.join(10)
-    runner.close()
+        house.where.lose()
+        until(lambda: position(house) == house.store.head(), "a new read model")
+        found = read.page_logs(LogFilter(), page=1, size=10)
+        house.call(ada, 1)
+        until(lambda: read.lag() == 0, "the next fold")
 
     assert found == wanted
     assert read.page_logs(LogFilter(), page=1, size=10).total == wanted.total + 1
-
-
-def test_a_damaged_read_model_ends_the_runner_with_what_to_do(house: House) -> None:
-    readdb.path_in(house.folder).write_bytes(b"no database" * 1000)
-    runner = Runner(house.folder, house.store, house.vault)
-
-    with pytest.raises(ProjectionError, match="replay --fresh"):
-        runner.run(threading.Event())
-    runner.close()
 
 
 def test_where_nobody_folds_the_reader_does(house: House, read: ReadModel) -> None:
@@ -275,14 +237,12 @@ def test_where_nobody_folds_the_reader_does(house: House, read: ReadModel) -> No
 def test_where_somebody_folds_too_slowly_the_answer_says_how_old_it_is(house: House, read: ReadModel) -> None:
     house.user("ada")
     there = read.await_head().position
-    slow = readdb.fold_lock(house.folder)
-    assert slow.take()
     house.user("bob")
 
-    began = time.monotonic()
-    as_of = read.await_head(timeout_s=0.2)
-    took_s = time.monotonic() - began
-    slow.close()
+    with slow_folder(house):
+        began = time.monotonic()
+        as_of = read.await_head(timeout_s=0.2)
+        took_s = time.monotonic() - began
 
     assert (as_of.position, as_of.head, as_of.is_current) == (there, house.store.head(), False)
     assert 0.2 <= took_s < 2
@@ -292,13 +252,7 @@ def test_where_somebody_folds_too_slowly_the_answer_says_how_old_it_is(house: Ho
 def test_where_a_fact_stops_all_folding_the_answer_is_as_old_as_that_fact(house: House, read: ReadModel) -> None:
     house.user("ada")
     there = house.store.head()
-    connection = sqlite3.connect(house.folder / "ledger.db")
-    connection.execute(
-        "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES (?, 1, ?, ?)",
-        ("f" * 32, "user.cloned/1", b"{}"),
-    )
-    connection.commit()
-    connection.close()
+    plant(house.folder, "user.cloned/1")
 
     as_of = read.await_head()
 
@@ -314,12 +268,11 @@ def test_an_empty_ledger_has_empty_read_models(house: House, read: ReadModel) ->
 
 
 def test_a_reader_says_so_when_there_is_nothing_to_read(house: House, read: ReadModel) -> None:
-    slow = readdb.fold_lock(house.folder)
-    assert slow.take()
+    with slow_folder(house):
+        house.where.lose()
 
-    with pytest.raises(ReadModelUnavailable, match=r"read\.db cannot be read"):
-        read.user(1)
-    slow.close()
+        with pytest.raises(ReadModelUnavailable, match="cannot be read"):
+            read.user(1)
 
 
 def test_many_threads_may_ask_at_once(house: House, read: ReadModel) -> None:
