@@ -80,12 +80,22 @@ def show(named: str, *, as_json: bool) -> None:
 @click.option("--group", default="default", show_default=True)
 @click.option("--role", type=click.Choice(["user", "admin"]), default="user", show_default=True)
 @click.option("--quota", "grant", type=QUOTA, help="What they start with. [default: the setting QuotaForNewUser]")
+@click.option("--invite-code", default="", help="Of the invite link that brought them; both get what the site gives.")
 @json_option
 def create(
-    username: str, password: str | None, display_name: str, group: str, role: str, grant: int | None, *, as_json: bool
+    username: str,
+    password: str | None,
+    display_name: str,
+    group: str,
+    role: str,
+    grant: int | None,
+    invite_code: str,
+    *,
+    as_json: bool,
 ) -> None:
     """Create a user."""
     from api.admin import names, passwords
+    from api.admin.invites import welcome
     from api.bootstrap import PASSWORD_CHARACTERS, new_text, profile_put
     from cli.settings import stored
     from domain.units import mills
@@ -95,7 +105,9 @@ def create(
     names.check_group(group)
     made = passwords.check(password) if password is not None else new_text(PASSWORD_CHARACTERS)
     with opened() as books:
-        opening = mills(stored(books, ["QuotaForNewUser"]).settings.int("QuotaForNewUser")) if grant is None else grant
+        settings = stored(books, ["QuotaForNewUser", "QuotaForInvitee", "QuotaForInviter"]).settings
+        opening = mills(settings.int("QuotaForNewUser")) if grant is None else grant
+        welcomed = welcome(books, settings, invite_code)
         command = user.creation(
             claim=books.vault.digest("username", username),
             profile=profile_put(books.vault, username, display_name),
@@ -103,6 +115,9 @@ def create(
             role=Role.ADMIN if role == "admin" else Role.USER,
             group=group,
             grant_mills=opening,
+            inviter=welcomed.inviter,
+            invited_bonus_mills=welcomed.invited_mills,
+            inviter_bonus_mills=welcomed.inviter_mills,
         )
         result = carried_out(books, lambda: command)
         found, _ = user_named(books, str(result.id))
@@ -167,6 +182,53 @@ def grant(named: str, amount: int, why: str, *, as_json: bool) -> None:
         after = balance_mills(books.store, accounts.available(found.id))
     record = {"id": found.id, "granted_mills": amount, "why": reason, "available_mills": after}
     answer(record, f"User {found.id} was given {quota(amount)} quota and has {quota(after)}.", as_json=as_json)
+
+
+@users.command(epilog=example("veloera user credit-limit alice 100000 --reason 'pays by invoice'"))
+@click.argument("named", metavar="USER")
+@click.argument("limit", metavar="QUOTA", type=QUOTA)
+@click.option("--reason", default="", help="Kept with the fact.")
+@json_option
+def credit_limit(named: str, limit: int, reason: str, *, as_json: bool) -> None:
+    """Let a user spend so far below nothing; 0 is prepaid. Written as user.credit_limit_changed."""
+    from domain.commands import SetCreditLimit
+
+    with opened() as books:
+        found, _ = user_named(books, named)
+        command = SetCreditLimit(user=found.id, limit=limit, reason=reason)
+        carried_out(books, lambda: command)
+    record = {"id": found.id, "credit_limit_mills": limit}
+    answer(record, f"User {found.id} may spend {quota(limit)} quota below nothing.", as_json=as_json)
+
+
+@users.command(epilog=example("veloera user freeze alice --reason chargeback"))
+@click.argument("named", metavar="USER")
+@click.option("--reason", default="", help="Kept with the fact.")
+@json_option
+def freeze(named: str, reason: str, *, as_json: bool) -> None:
+    """Let nothing new be spent. What is open settles, credits still arrive. Written as user.frozen."""
+    from domain.commands import Freeze
+
+    with opened() as books:
+        found, _ = user_named(books, named)
+        command = Freeze(user=found.id, reason=reason)
+        carried_out(books, lambda: command)
+    answer({"id": found.id, "frozen": True}, f"User {found.id} spends nothing new.", as_json=as_json)
+
+
+@users.command(epilog=example("veloera user unfreeze alice --reason paid"))
+@click.argument("named", metavar="USER")
+@click.option("--reason", default="", help="Kept with the fact.")
+@json_option
+def unfreeze(named: str, reason: str, *, as_json: bool) -> None:
+    """Let a frozen user spend again, down to their credit limit. Written as user.unfrozen."""
+    from domain.commands import Unfreeze
+
+    with opened() as books:
+        found, _ = user_named(books, named)
+        command = Unfreeze(user=found.id, reason=reason)
+        carried_out(books, lambda: command)
+    answer({"id": found.id, "frozen": False}, f"User {found.id} may spend again.", as_json=as_json)
 
 
 @users.command(epilog=example("veloera user disable alice"))
@@ -243,6 +305,9 @@ def _of_user(books: Books, found: User) -> dict[str, object]:
         "created_at_ms": found.created_at,
         "available_mills": balance_mills(books.store, accounts.available(found.id)),
         "held_mills": balance_mills(books.store, accounts.held(found.id)),
+        "invite_mills": balance_mills(books.store, accounts.invite(found.id)),
+        "credit_limit_mills": found.credit_limit,
+        "frozen": found.frozen,
     }
 
 

@@ -299,6 +299,17 @@ def _settled_again(command: commands.Settle, refused: Result) -> Result:
     return refused
 
 
+def is_billed(command: commands.Settle, books: Books) -> bool:
+    """True when the charge was settled, in time or late, by this very bill."""
+    bill = bill_of(books.history(command.charge))
+    return bill is not None and _same_end(command, bill)
+
+
+def bill_of(past: Sequence[Fact]) -> ChargeSettled | ChargeSettledLate | None:
+    """What a charge paid; it does so once. None while it has paid nothing."""
+    return next((fact for fact in past if isinstance(fact, ChargeSettled | ChargeSettledLate)), None)
+
+
 def _same_end(command: commands.Settle, fact: ChargeSettled | ChargeSettledLate) -> bool:
     asked, there = (command.cost, command.usage, command.price), (fact.cost, fact.usage, fact.price)
     return asked == there and _payer(command) == _payer(fact)

@@ -27,8 +27,9 @@ def adjust(command: commands.Adjust, books: Books) -> Result:
         delta = _to_target(command.target, command.seen, before)
     if delta == 0:
         return Result("unchanged", available=before)
-    if abs(before + delta) > MAX_ACCOUNT_MILLS or held_with(books, command.user, before + delta) > MAX_ACCOUNT_MILLS:
-        return too_large(account, before + delta)
+    refused = _out_of_bounds(books, command.user, before + delta)
+    if refused is not None:
+        return refused
     fact = QuotaAdjusted(
         at=books.now,
         command_key=command.command_key,
@@ -70,15 +71,26 @@ def open_balance(command: commands.Open, books: Books) -> Result:
         return Result("not_found", why=f"there is no user {command.user}")
     if command.invite < 0:
         return Result("invalid", why="an invite wallet is never negative")
+    if max(abs(command.used), abs(command.calls)) > MAX_ACCOUNT_MILLS:
+        return Result("invalid", why="so much was never used")
     account, wallet = accounts.available(command.user), accounts.invite(command.user)
     total = books.guard(account).balance + command.amount
-    if abs(total) > MAX_ACCOUNT_MILLS or held_with(books, command.user, total) > MAX_ACCOUNT_MILLS:
-        return too_large(account, total)
+    refused = _out_of_bounds(books, command.user, total)
+    if refused is not None:
+        return refused
     if books.guard(wallet).balance + command.invite > MAX_ACCOUNT_MILLS:
         return too_large(wallet, books.guard(wallet).balance + command.invite)
     fact = _opened(command, books.now)
     books.record(stream, fact)
     return Result("created", fact)
+
+
+def _out_of_bounds(books: Books, user: int, available: int) -> Result | None:
+    """Why a user cannot be left with `available` mills; None when they can. Below the floor they can be left, here."""
+    total = held_with(books, user, available)
+    if total > MAX_ACCOUNT_MILLS:
+        return too_large(accounts.available(user), total)
+    return too_large(accounts.available(user), available) if available < -MAX_ACCOUNT_MILLS else None
 
 
 def _is_that(command: commands.Adjust, fact: Fact) -> bool:

@@ -25,6 +25,8 @@ from domain.gifts import grant_rebate
 
 ENABLED = 1
 DISABLED = 2
+LAST_SECOND = 253_402_300_799
+"""The end of the year 9999."""
 
 
 class GiftCode(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +133,9 @@ def redeem(command: commands.RedeemCode, books: Books) -> Result:
     left = books.spendable(account)
     if left < amount:
         return Result("insufficient", needed=amount, available=left, account=account, why="the code is used up")
+    given = books.guard(account).balance - amount
+    if given < -MAX_ACCOUNT_MILLS:
+        return too_large(account, given)
     refused = credit_refused(books, command.user, amount)
     if refused is not None:
         return refused
@@ -208,8 +213,8 @@ def delete(command: commands.DeleteCode, books: Books) -> Result:
 def _wrong_terms(terms: CodeTerms) -> str:
     if not 0 < terms.amount <= MAX_ACCOUNT_MILLS:
         return "a code gives between 1 mill and 9e15 quota"
-    if min(terms.valid_from, terms.valid_until) < 0:
-        return "a date is not negative"
+    if min(terms.valid_from, terms.valid_until) < 0 or max(terms.valid_from, terms.valid_until) > LAST_SECOND:
+        return "a date lies between 1970 and 9999"
     if terms.valid_from and terms.valid_until and terms.valid_from > terms.valid_until:
         return "a code ends after it begins"
     return ""

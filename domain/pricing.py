@@ -114,7 +114,7 @@ class Price(msgspec.Struct, frozen=True, omit_defaults=True, cache_hash=True):
             return Cost(())
         if self.per_call:
             return Cost((CostLine("calls", max(1, usage.calls), _call_mills(self), _call_factors(self)),))
-        return Cost(tuple(line for line in _token_lines(self, usage) if line.count))
+        return Cost(tuple(_token_lines(self, usage)))
 
     def cost_mills(self, usage: Usage) -> int:
         """The same as `cost(usage).mills`, in integers only."""
@@ -333,6 +333,8 @@ def _factors(price: Price) -> Iterator[tuple[str, _Factors]]:
 def _token_lines(price: Price, usage: Usage) -> Iterator[CostLine]:
     for kind, factors in _factors(price):
         count: int = getattr(usage, kind)
+        if not count:
+            continue
         said = "".join(f"{ratio} ({word}) x " for ratio, word in factors)
         unit_mills = _unit_mills(price, factors)
         yield CostLine(kind, count, unit_mills, f"{price.model_ratio} x {said}{price.group_ratio} (group)")

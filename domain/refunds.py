@@ -1,26 +1,35 @@
 """Refunds of a charge: each has a command key and happens once, and together they never pass what was paid."""
 
-from collections.abc import Sequence
-
-from domain import accounts, commands
+from domain import accounts, charges, commands
 from domain.accounts import MAX_ACCOUNT_MILLS, Posting
 from domain.books import Books, Result, credit_refused, too_large
-from domain.events import ChargeRefunded, ChargeSettled, ChargeSettledLate, Fact
+from domain.events import ChargeRefunded
+
+OF_A_TASK = "task:"
+"""How the command keys of refunds begin that a failed task makes; nobody else's may."""
 
 
 def refund(command: commands.Refund, books: Books) -> Result:
     """Give back part of what was paid. `needed` of the result is what was given back, `available` what could still be."""
+    if command.command_key.startswith(OF_A_TASK):
+        return Result("invalid", why=f"a command key that begins with {OF_A_TASK!r} belongs to the end of a task")
+    return give_back(command, books)
+
+
+def give_back(command: commands.Refund, books: Books) -> Result:
+    """As `refund`, under any command key."""
     past = books.history(command.charge)
-    for there in past:
-        if isinstance(there, ChargeRefunded) and there.command_key == command.command_key:
-            is_that = command.amount in (None, there.amount)
-            return Result("exists" if is_that else "exists_with_different", there, needed=there.amount)
-    bill = next((fact for fact in past if isinstance(fact, ChargeSettled | ChargeSettledLate)), None)
+    bill = charges.bill_of(past)
     if bill is None:
         return Result("not_found", past[-1] if past else None, why=f"charge {command.charge} was never paid")
     if (bill.user, bill.key, bill.capped) != (command.user, command.key, command.capped):
         return Result("invalid", bill, why="another payer paid this charge")
-    left = bill.paid - refunded_mills(past)
+    refunds = [fact for fact in past if isinstance(fact, ChargeRefunded)]
+    left = bill.paid - sum(fact.amount for fact in refunds)
+    for there in refunds:
+        if there.command_key == command.command_key:
+            is_that = command.amount == there.amount or (command.amount is None and not left)
+            return Result("exists" if is_that else "exists_with_different", there, there.amount, left)
     amount = left if command.amount is None else command.amount
     if command.amount is None and not left:
         return Result("unchanged", bill, why="nothing is left to refund")
@@ -43,10 +52,6 @@ def refund(command: commands.Refund, books: Books) -> Result:
     )
     books.record(command.charge, fact)
     return Result("created", fact, needed=amount, available=left - amount)
-
-
-def refunded_mills(past: Sequence[Fact]) -> int:
-    return sum(fact.amount for fact in past if isinstance(fact, ChargeRefunded))
 
 
 def _no_room(command: commands.Refund, amount: int, books: Books) -> Result | None:

@@ -12,10 +12,12 @@ from domain.accounts import MAX_ACCOUNT_MILLS, Posting
 from domain.books import Books, Result, alive
 from domain.corrections import given
 from domain.events import (
+    ChannelCreated,
     ChannelDeleted,
     CodeChanged,
     CodeDeleted,
     CodeIssued,
+    CodeRedeemed,
     CodeTextClaimed,
     Fact,
     KeyCreated,
@@ -40,11 +42,19 @@ NOT_APPENDED = (
     UserUnfrozen,
     KeyCreated,
     KeyLimitChanged,
+    ChannelCreated,
     CodeIssued,
     CodeChanged,
     CodeDeleted,
+    CodeRedeemed,
 )
 """Facts of those streams that move or bound quota, or make an id: they have commands of their own."""
+CREATIONS: dict[str, type[Fact]] = {
+    "user": UserCreated,
+    "key": KeyCreated,
+    "channel": ChannelCreated,
+    "code": CodeIssued,
+}
 ENDINGS = (UserDeleted, KeyDeleted, ChannelDeleted, CodeDeleted)
 
 
@@ -67,44 +77,42 @@ def register(command: commands.Register, books: Books) -> Result:
     if isinstance(command.created, CodeIssued):
         funded, floors = gift_code.funding(command.created, assigned)
         counting = (*counting, *funded)
-    created = _without_lost_inviter(command, books)
-    fact = msgspec.structs.replace(created, at=books.now, id=assigned, postings=counting, floors=floors)
+    inviter = _living_inviter(command, books)
+    fact = msgspec.structs.replace(command.created, at=books.now, id=assigned, postings=counting, floors=floors)
+    if isinstance(fact, UserCreated):
+        fact = msgspec.structs.replace(fact, inviter=inviter)
     books.record(stream, fact)
     if token:
         books.record(token, Registered(at=books.now, kind=command.kind, id=assigned))
     if command.claim:
         named = CodeTextClaimed(at=books.now, code=assigned) if command.kind == "code" else None
         books.record(command.claim, named or UsernameClaimed(at=books.now, user=assigned))
-    inviter = fact.inviter if isinstance(fact, UserCreated) else 0
-    gifts_made = [(command.grant, command.grant_why), (command.invited_bonus if inviter else 0, "invited")]
-    for amount, why in gifts_made:
+    _give(command, assigned, inviter, books)
+    return Result("created", fact, id=assigned)
+
+
+def _give(command: commands.Register, assigned: int, inviter: int, books: Books) -> None:
+    for amount, why in ((command.grant, command.grant_why), (command.invited_bonus if inviter else 0, "invited")):
         if amount:
             books.record(streams.grant(assigned, why), given(assigned, amount, why, 0, books.now))
     if inviter and command.inviter_bonus:
         gifts.reward_inviter(inviter, assigned, command.inviter_bonus, books)
-    return Result("created", fact, id=assigned)
 
 
-def _without_lost_inviter(command: commands.Register, books: Books) -> Fact:
-    """The first fact of the new stream. Somebody invited by a user who is gone was invited by nobody."""
-    created = command.created
-    if isinstance(created, UserCreated) and created.inviter and not _inviter_lives(created, books):
-        return msgspec.structs.replace(created, inviter=0)
-    return created
-
-
-def _inviter_lives(created: UserCreated, books: Books) -> bool:
-    return alive(books, streams.user(created.inviter), UserDeleted)
+def _living_inviter(command: commands.Register, books: Books) -> int:
+    """Who invited the user; 0 for nobody, or somebody who is gone."""
+    inviter = command.inviter
+    return inviter if inviter and alive(books, streams.user(inviter), UserDeleted) else 0
 
 
 def limit_key(command: commands.LimitKey, books: Books) -> Result:
     stream = streams.key(command.key)
     past = books.history(stream)
-    if not alive(books, stream, KeyDeleted):
-        return Result("not_found", why=f"there is no key {command.key}")
     for fact in past if command.command_key else ():
         if isinstance(fact, KeyLimitChanged) and fact.command_key == command.command_key:
             return Result("exists" if _is_that_limit(command, fact) else "exists_with_different", fact)
+    if not alive(books, stream, KeyDeleted):
+        return Result("not_found", why=f"there is no key {command.key}")
     left = books.guard(accounts.cap(command.key)).balance
     was_unlimited = _is_unlimited(past)
     if command.unlimited:
@@ -125,6 +133,7 @@ def limit_key(command: commands.LimitKey, books: Books) -> Result:
         id=command.key,
         unlimited=command.unlimited,
         delta=delta,
+        target=None if command.unlimited else command.target,
         command_key=command.command_key,
         actor=command.actor,
         postings=moved,
@@ -134,10 +143,10 @@ def limit_key(command: commands.LimitKey, books: Books) -> Result:
 
 
 def _is_that_limit(command: commands.LimitKey, fact: KeyLimitChanged) -> bool:
-    """Whether a change that was made is the one asked for, as far as it can be told: a target says nothing of the way to it."""
-    if command.unlimited or fact.unlimited or command.target is not None:
+    """Whether a change that was made is the one asked for: what came of a target depends on what was there, a delta does not."""
+    if command.unlimited or fact.unlimited:
         return command.unlimited == fact.unlimited
-    return command.delta == fact.delta
+    return command.target == fact.target and (command.target is not None or command.delta == fact.delta)
 
 
 def append(command: commands.Append, books: Books) -> Result:
@@ -170,7 +179,7 @@ def _kind(fact: Fact) -> str:
 
 
 def _may_register(command: commands.Register, books: Books) -> Result | None:
-    if command.kind not in commands.Register.KINDS or _kind(command.created) != command.kind:
+    if CREATIONS.get(command.kind) is not type(command.created):
         return Result("invalid", why=f"nothing of kind {command.kind!r} is registered by a {command.created.TOPIC}")
     if command.claim and _is_taken(books.history(command.claim)):
         what = "a code with that text was issued before" if command.kind == "code" else "that username is taken"
@@ -178,19 +187,18 @@ def _may_register(command: commands.Register, books: Books) -> Result | None:
     refused = _may_be_created(command, books)
     if refused is not None:
         return refused
-    first = command.grant + (command.invited_bonus if command.inviter else 0)
+    inviter = _living_inviter(command, books)
+    first = command.grant + (command.invited_bonus if inviter else 0)
     for amount in (command.limit or 0, command.grant, command.invited_bonus, command.inviter_bonus, first):
         if not 0 <= amount <= MAX_ACCOUNT_MILLS:
             return Result("too_large", why="an account holds between 0 and 9e15 quota", needed=amount)
-    if isinstance(command.created, UserCreated) and command.inviter and _inviter_lives(command.created, books):
-        return gifts.bonus_refused(command.inviter, command.inviter_bonus, books)
-    return None
+    return gifts.bonus_refused(inviter, command.inviter_bonus, books) if inviter else None
 
 
 def _may_be_created(command: commands.Register, books: Books) -> Result | None:
     created = command.created
-    if isinstance(created, CodeIssued):
-        return gift_code.issue_refused(created)
+    if command.grant and not isinstance(created, UserCreated):
+        return Result("invalid", why="only a user is given quota")
     if isinstance(created, KeyCreated):
         if not alive(books, streams.user(created.user), UserDeleted):
             return Result("not_found", why=f"there is no user {created.user}")
@@ -198,7 +206,7 @@ def _may_be_created(command: commands.Register, books: Books) -> Result | None:
             return Result("invalid", why="a key is unlimited or has a limit")
     elif command.limit is not None:
         return Result("invalid", why="only a key has a limit")
-    return None
+    return gift_code.issue_refused(created) if isinstance(created, CodeIssued) else None
 
 
 def _is_taken(past: Sequence[Fact]) -> bool:

@@ -8,23 +8,16 @@ from domain.events import Fact, TaskAccepted, TaskFailed, TaskSucceeded
 def accept(command: commands.Accept, books: Books) -> Result:
     there = books.history(command.task)
     if there:
-        return Result("exists" if _is_that(command, there[0]) else "exists_with_different", there[0])
+        is_that = there[0] == _accepted(command, there[0].at) and charges.is_billed(command, books)
+        return Result("exists" if is_that else "exists_with_different", there[0])
     if command.task_ttl_ms <= 0:
         return Result("invalid", why="a task has some time to end in")
     settled = charges.settle(command, books)
+    if settled.status == "exists":
+        return Result("already_settled", settled.fact, why="the charge was settled, and this task was not begun")
     if settled.status != "created":
         return settled
-    fact = TaskAccepted(
-        at=books.now,
-        charge=command.charge,
-        user=command.user,
-        key=command.key,
-        capped=command.capped,
-        kind=command.kind,
-        channel=command.channel,
-        upstream_task_id=command.upstream_task_id,
-        deadline=books.now + command.task_ttl_ms,
-    )
+    fact = _accepted(command, books.now)
     books.record(command.task, fact)
     return Result("created", fact)
 
@@ -55,10 +48,10 @@ def end(command: commands.EndTask, books: Books) -> Result:
             user=command.user,
             key=command.key,
             capped=command.capped,
-            command_key=f"task:{command.task}",
+            command_key=f"{refunds.OF_A_TASK}{command.task}",
             reason=command.why,
         )
-        refunded = refunds.refund(refund, books)
+        refunded = refunds.give_back(refund, books)
         if refunded.status not in ("created", "unchanged"):
             return refunded
         given = refunded.needed if refunded.status == "created" else 0
@@ -68,9 +61,15 @@ def end(command: commands.EndTask, books: Books) -> Result:
     return Result("created", fact)
 
 
-def _is_that(command: commands.Accept, fact: Fact) -> bool:
-    if not isinstance(fact, TaskAccepted):
-        return False
-    there = (fact.charge, fact.user, fact.key, fact.capped, fact.kind, fact.channel, fact.upstream_task_id)
-    asked = (command.charge, command.user, command.key, command.capped, command.kind, command.channel)
-    return there == (*asked, command.upstream_task_id)
+def _accepted(command: commands.Accept, at: int) -> TaskAccepted:
+    return TaskAccepted(
+        at=at,
+        charge=command.charge,
+        user=command.user,
+        key=command.key,
+        capped=command.capped,
+        kind=command.kind,
+        channel=command.channel,
+        upstream_task_id=command.upstream_task_id,
+        deadline=at + command.task_ttl_ms,
+    )

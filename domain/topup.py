@@ -17,6 +17,8 @@ from domain.gifts import grant_rebate
 PROVIDER = re.compile(r"[a-z0-9_-]{1,32}")
 CURRENCY = re.compile(r"[A-Z]{3}")
 MAX_TRADE_CHARS = 128
+MAX_MONEY_MINOR = 9 * 10**18
+"""What a payment may be said to be about, so that its figure fits wherever it is stored."""
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +72,8 @@ def initiate(command: commands.InitiateTopUp, books: Books) -> Result:
 def settle(command: commands.SettleTopUp, books: Books) -> Result:
     payment = from_facts(books.history(command.credited()))
     wrong = _wrong_name(command.provider, command.trade)
+    if not wrong and abs(command.money_minor) > MAX_MONEY_MINOR:
+        wrong = "so much money there is not"
     if wrong:
         return Result("invalid", why=wrong)
     if payment.settled is not None:
@@ -129,10 +133,13 @@ def reverse(command: commands.ReverseTopUp, books: Books) -> Result:
         return Result("not_found", why="no payment with that number was credited")
     if settled.user != command.user:
         return Result("stale", settled, why=f"it was credited to user {settled.user}")
+    left = settled.amount - payment.reversed_mills
     for there in payment.reversals:
         if there.command_key == command.command_key:
-            return Result("exists" if command.amount in (None, there.amount) else "exists_with_different", there)
-    left = settled.amount - payment.reversed_mills
+            is_that = command.amount == there.amount or (command.amount is None and not left)
+            return Result("exists" if is_that else "exists_with_different", there)
+    if command.amount is None and not left:
+        return Result("unchanged", settled, why="nothing is left to reverse")
     amount = left if command.amount is None else command.amount
     account = accounts.available(command.user)
     if not 0 < amount <= left:
@@ -222,7 +229,7 @@ def _flag(command: commands.SettleTopUp, payment: Payment, why: str, books: Book
 def _wrong_order(command: commands.InitiateTopUp) -> str:
     if not 0 < command.amount <= MAX_ACCOUNT_MILLS:
         return "an order buys between 1 mill and 9e15 quota"
-    if command.money_minor <= 0 or not CURRENCY.fullmatch(command.currency):
+    if not 0 < command.money_minor <= MAX_MONEY_MINOR or not CURRENCY.fullmatch(command.currency):
         return "an order asks for money, in a currency of three capital letters"
     return _wrong_name(command.provider, command.trade)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from domain.accounts import MAX_ACCOUNT_QUOTA
+from domain.accounts import MAX_ACCOUNT_MILLS, MAX_ACCOUNT_QUOTA
 from domain.commands import Adjust
 from domain.units import mills
 
@@ -53,15 +53,45 @@ class QuotaChange(Body):
         return None
 
     def adjustment(self, user_id: int, *, command_key: str, reason: str, actor: int) -> Adjust | None:
-        """The command that carries it out; None when nothing is asked for."""
-        delta = self.delta_mills
-        if (delta is None and self.quota is None) or delta == 0:
+        """The command that carries it out; None when nothing is asked for. Its fact keeps what the client had read."""
+        if (self.delta_mills is None and self.quota is None) or self.delta_mills == 0:
             return None
         return Adjust(
             command_key=command_key,
             user=user_id,
-            delta=delta,
-            target=self.quota if delta is None else None,
+            delta=None if self.quota_delta is None else mills(self.quota_delta),
+            target=self.quota,
+            seen=self.quota_seen,
             reason=reason,
             actor=actor,
         )
+
+
+class Amount(Body):
+    """An amount of which something is to be moved: whole `quota`, or exact `mills` as decimal text."""
+
+    quota: Annotated[int, Field(ge=1, le=MAX_ACCOUNT_QUOTA)] | None = None
+    mills: (
+        Annotated[str, Field(pattern=r"^[1-9]\d{0,18}$", description="instead of quota: 1 quota = 1,000 mills")] | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Self:
+        if self.quota is not None and self.mills is not None:
+            raise ValueError("expected quota or mills, but not both")
+        if self.mills is not None and int(self.mills) > MAX_ACCOUNT_MILLS:
+            raise ValueError(f"mills: expected at most {MAX_ACCOUNT_MILLS}")
+        return self
+
+    @property
+    def amount_mills(self) -> int | None:
+        """What is asked for; None when it is not said."""
+        if self.mills is not None:
+            return int(self.mills)
+        return None if self.quota is None else mills(self.quota)
+
+
+class Reasoned(Body):
+    """A change that says why."""
+
+    reason: Annotated[str, Field(max_length=MAX_REASON_CHARS)] = ""

@@ -1,8 +1,9 @@
 """A user as the API shows one: the family's fields, none of its secrets, and the exact amounts beside the whole ones.
 
-Fields of things that this release does not have (invitations, bound accounts, check-in) are there and empty.
+Fields of things that this release does not have (bound accounts) are there and empty.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -16,6 +17,7 @@ from api.admin.services import Services, caught_up
 from domain import accounts, streams, user
 from domain.units import quota_floored, quota_rounded
 from domain.user import User
+from projections.invites import InviteRow
 from projections.people import UserRow
 
 
@@ -42,11 +44,14 @@ class UserShape(BaseModel):
     used_quota_mills: Mills
     request_count: int
     group: str
-    aff_code: str = ""
-    aff_count: int = 0
-    aff_quota: int = 0
-    aff_history_quota: int = 0
-    inviter_id: int = 0
+    credit_limit_mills: Mills = Field(description="how far below nothing the user may spend")
+    frozen: bool = Field(description="nothing new may be spent")
+    aff_code: str = Field(description="of the invite link; empty until GET /api/user/aff made one")
+    aff_count: int = Field(description="users who registered with it")
+    aff_quota: int = Field(description="what the invite wallet holds, rounded down")
+    aff_quota_mills: Mills
+    aff_history_quota: int = Field(description="what the invite wallet was ever given, rounded down")
+    inviter_id: int = Field(description="0: nobody")
     DeletedAt: str | None = None
     linux_do_id: str = ""
     setting: str = ""
@@ -83,16 +88,16 @@ def shown(site: Services, user_id: int) -> tuple[UserShape, AsOf | None]:
         raise Unavailable("the lists are being built: try again in a moment")
     if row is None:
         raise Missing(f"there is no user {user_id}")
-    return of_row(site, row), as_of
+    return of_rows(site, [row])[0], as_of
 
 
 def at_the_door(site: Services, found: User) -> UserShape:
     """A user who just logged in, also where no read model knows them yet."""
     row = site.books.read.user(found.id)
     if row is not None:
-        return of_row(site, row)
+        return of_rows(site, [row])[0]
     person = profile_of(site, found)
-    return of_row(
+    return _shape(
         site,
         UserRow(
             id=found.id,
@@ -107,11 +112,21 @@ def at_the_door(site: Services, found: User) -> UserShape:
             used_mills=0,
             request_count=0,
         ),
+        None,
     )
 
 
-def of_row(site: Services, row: UserRow) -> UserShape:
+def of_rows(site: Services, rows: Sequence[UserRow]) -> list[UserShape]:
+    """Users from the read model, with what inviting and checking in brought them."""
+    brought = site.books.read.invites_of([row.id for row in rows])
+    return [_shape(site, row, brought.get(row.id)) for row in rows]
+
+
+def _shape(site: Services, row: UserRow, brought: InviteRow | None) -> UserShape:
     available = balance_mills(site, accounts.available(row.id))
+    wallet = balance_mills(site, accounts.invite(row.id))
+    known = site.directory.user(row.id)
+    checked_in_at = brought.checked_in_at if brought else 0
     return UserShape(
         id=row.id,
         username=row.username,
@@ -126,6 +141,15 @@ def of_row(site: Services, row: UserRow) -> UserShape:
         used_quota_mills=str(row.used_mills),
         request_count=row.request_count,
         group=row.group,
+        credit_limit_mills=str(known.credit_limit if known else 0),
+        frozen=known is not None and known.frozen,
+        aff_code=brought.code if brought else "",
+        aff_count=brought.invited if brought else 0,
+        aff_quota=quota_floored(wallet),
+        aff_quota_mills=str(wallet),
+        aff_history_quota=quota_floored(brought.earned_mills if brought else 0),
+        inviter_id=brought.inviter if brought else 0,
+        last_check_in_time=rfc3339(checked_in_at) if checked_in_at else None,
         DeletedAt=None if row.deleted_at is None else rfc3339(row.deleted_at),
         created_time=row.created_at // 1000,
     )

@@ -3,21 +3,32 @@
 from fastapi import APIRouter
 
 from api.admin import (
+    as_of,
     auth,
     channels,
+    check_in,
+    codes,
     data,
     groups,
+    invites,
     ledger,
     logs,
+    notices,
     options,
     pricing,
+    redeeming,
+    refunds,
     setup,
+    standing,
     status,
     tokens,
+    topups,
     users,
 )
 
-RESOURCES = (setup, status, auth, groups, pricing, users, tokens, channels, options, logs, data, ledger)
+OF_ACCOUNTS = (setup, status, auth, invites, check_in, redeeming, groups, pricing, users, standing, tokens)
+OF_MONEY = (codes, topups, notices, ledger, refunds, as_of)
+RESOURCES = (*OF_ACCOUNTS, channels, options, logs, data, *OF_MONEY)
 
 
 def build_router() -> APIRouter:

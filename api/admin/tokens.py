@@ -125,11 +125,14 @@ def create_token(site: Site, who: AsUser, request: Request, new: NewToken) -> En
 
 
 @routes.put("/api/token/", summary="Change a key's terms or limit; with status_only its status")
-def update_token(site: Site, who: AsUser, edit: TokenEdit, status_only: Flag = "") -> Envelope[TokenShape]:
+def update_token(
+    site: Site, who: AsUser, request: Request, edit: TokenEdit, status_only: Flag = ""
+) -> Envelope[TokenShape]:
     if is_on(status_only):
         carry_out(site, lambda: _switched(site, who, edit))
     else:
-        limit = _limit_change(site, who, edit)
+        key = once(request, who.id, "key", edit.id) if "idempotency-key" in request.headers else ""
+        limit = _limit_change(site, who, edit, key)
         carry_out(site, lambda: _new_terms(site, who, edit))
         carry_out(site, lambda: limit)
     found, _ = own_key(site, who, edit.id)
@@ -215,18 +218,18 @@ def _new_terms(site: Services, who: Caller, edit: TokenEdit) -> Append | None:
     return None if terms == old else api_key.terms_change(found, version, terms, actor=who.id)
 
 
-def _limit_change(site: Services, who: Caller, edit: TokenEdit) -> LimitKey | None:
+def _limit_change(site: Services, who: Caller, edit: TokenEdit, command_key: str) -> LimitKey | None:
     """The change of what a key may spend; None when none is asked for. Raises Invalid before anything is changed."""
     found, _ = own_key(site, who, edit.id)
     unlimited = found.unlimited if edit.unlimited_quota is None else edit.unlimited_quota
     if unlimited:
-        return None if found.unlimited else LimitKey(key=edit.id, unlimited=True, actor=who.id)
+        return None if found.unlimited else LimitKey(key=edit.id, unlimited=True, command_key=command_key, actor=who.id)
     delta = edit.delta_mills
     if delta is not None:
         left = balance_mills(site, accounts.cap(found.id))
         if not 0 <= left + delta <= MAX_ACCOUNT_MILLS:
             raise Invalid(f"quota_delta: expected a change to 0 or more, but {left:,} mills are left")
-        return LimitKey(key=edit.id, delta=delta, actor=who.id)
+        return LimitKey(key=edit.id, delta=delta, command_key=command_key, actor=who.id)
     if edit.quota is None and not found.unlimited:
         return None
-    return LimitKey(key=edit.id, target=mills(_limit(edit.quota or 0)), actor=who.id)
+    return LimitKey(key=edit.id, target=mills(_limit(edit.quota or 0)), command_key=command_key, actor=who.id)

@@ -13,13 +13,15 @@ from api.admin.amounts import MAX_REASON_CHARS, Body, Id, QuotaChange
 from api.admin.callers import AsAdmin, Caller
 from api.admin.changes import carry_out, once, together
 from api.admin.envelope import Envelope, Page
+from api.admin.invites import welcome
 from api.admin.names import check_display_name, check_group, check_username, claim, renamed, sealed
 from api.admin.paging import FromOne, Words
-from api.admin.people import Profile, UserShape, balance_mills, living, of_row, profile_of, shown
+from api.admin.people import Profile, UserShape, balance_mills, living, of_rows, profile_of, shown
 from api.admin.readable import Readable
 from api.admin.refusals import Conflict, Forbidden, Invalid
 from api.admin.routing import Routes
 from api.admin.services import Services, Site, caught_up
+from api.admin.sessions import LiveSessions
 from domain import accounts, streams, user
 from domain.accounts import MAX_ACCOUNT_MILLS
 from domain.commands import Adjust, Append
@@ -39,6 +41,7 @@ class NewUser(Body):
     password: str
     display_name: str = ""
     role: int = 0
+    aff_code: str = Field(default="", max_length=64, description="of the invite link that brought them")
 
 
 class UserEdit(QuotaChange):
@@ -53,6 +56,8 @@ class UserEdit(QuotaChange):
     reason: Annotated[str, Field(max_length=MAX_REASON_CHARS)] = ""
 
 
+ENDS_SESSIONS = frozenset({"disable", "enable", "delete"})
+"""`enable` too: no session outlives a ban, even when the process died between the ban and the end of the sessions."""
 Action = Literal["disable", "enable", "delete", "promote", "demote", "quota", "group"]
 
 
@@ -81,12 +86,16 @@ def search_users(
 def create_user(site: Site, who: AsAdmin, request: Request, new: NewUser) -> Envelope[UserShape]:
     username = check_username(new.username)
     profile = Profile(username, check_display_name(new.display_name or username))
+    welcomed = welcome(site.books, site.directory.settings, new.aff_code)
     command = user.creation(
         claim=claim(site, username),
         profile=sealed(site, profile),
         password=site.books.vault.put(passwords.hashed(passwords.check(new.password))),
         role=_role_of_new(new.role, who),
         grant_mills=mills(Readable(site.directory.settings).whole("QuotaForNewUser")),
+        inviter=welcomed.inviter,
+        invited_bonus_mills=welcomed.invited_mills,
+        inviter_bonus_mills=welcomed.inviter_mills,
         actor=who.id,
         token=once(request, who.id) if "idempotency-key" in request.headers else "",
     )
@@ -96,7 +105,7 @@ def create_user(site: Site, who: AsAdmin, request: Request, new: NewUser) -> Env
 
 
 @routes.put("/api/user/", summary="Change a user's name, group, password or quota")
-def update_user(site: Site, who: AsAdmin, request: Request, edit: UserEdit) -> Envelope[UserShape]:
+def update_user(site: Site, who: AsAdmin, request: Request, edit: UserEdit, live: LiveSessions) -> Envelope[UserShape]:
     if edit.role >= who.user.role and not who.is_root:
         raise Forbidden(f"role: expected one below your own ({who.user.role}), got {edit.role}")
     key = once(request, who.id, "user", edit.id)
@@ -104,13 +113,17 @@ def update_user(site: Site, who: AsAdmin, request: Request, edit: UserEdit) -> E
     _check_adjustment(site, who, edit.id, adjust)
     password = passwords.hashed(passwords.check(edit.password)) if edit.password else ""
     _edit(site, who, edit, password)
+    if password:
+        live.end_all(edit.id)
     carry_out(site, lambda: adjust)
     data, as_of = shown(site, edit.id)
     return Envelope(data=data, as_of=as_of)
 
 
 @routes.post("/api/user/manage", summary="Disable, enable, delete, promote or demote a user; set group or quota")
-def manage_user(site: Site, who: AsAdmin, request: Request, asked: UserAction) -> Envelope[UserShape]:
+def manage_user(
+    site: Site, who: AsAdmin, request: Request, asked: UserAction, live: LiveSessions
+) -> Envelope[UserShape]:
     if asked.action == "quota":
         key = once(request, who.id, "user", asked.id)
         adjust = asked.adjustment(asked.id, command_key=key, reason=asked.reason, actor=who.id)
@@ -120,6 +133,8 @@ def manage_user(site: Site, who: AsAdmin, request: Request, asked: UserAction) -
         carry_out(site, lambda: adjust)
     else:
         carry_out(site, lambda: _managed(site, who, asked))
+        if asked.action in ENDS_SESSIONS:
+            live.end_all(asked.id)
     data, as_of = shown(site, asked.id)
     return Envelope(data=data, as_of=as_of)
 
@@ -134,8 +149,9 @@ def read_user(site: Site, who: AsAdmin, user_id: UserId) -> Envelope[UserShape]:
 
 
 @routes.delete("/api/user/{user_id:int}", summary="Delete a user: name and password are erased, the facts stay")
-def delete_user(site: Site, who: AsAdmin, user_id: UserId) -> Envelope[None]:
+def delete_user(site: Site, who: AsAdmin, user_id: UserId, live: LiveSessions) -> Envelope[None]:
     carry_out(site, lambda: _deletion(site, who, user_id))
+    live.end_all(user_id)
     return Envelope(data=None)
 
 
@@ -152,7 +168,7 @@ def target_of(site: Services, who: Caller, user_id: int, doing: str) -> tuple[Us
 def _page(site: Services, page: int, size: int, keyword: str = "", group: str = "") -> Envelope[Page[UserShape]]:
     as_of = caught_up(site)
     found = site.books.read.page_users(page=page, size=size, keyword=keyword, group=group)
-    items = [of_row(site, row) for row in found.items]
+    items = of_rows(site, found.items)
     return Envelope(data=Page(items=items, total=found.total, page=page, page_size=size), as_of=as_of)
 
 
@@ -224,12 +240,15 @@ def _check_adjustment(site: Services, who: Caller, user_id: int, adjust: Adjust 
     target_of(site, who, user_id, "change the quota of")
     if adjust is None:
         return
+    delta = adjust.delta
+    if adjust.target is not None and adjust.seen is not None:
+        delta = mills(adjust.target - adjust.seen)
     used = site.books.store.read_stream(streams.adjustment(adjust.command_key))
     if used:
         first = used[0].fact
-        if not isinstance(first, QuotaAdjusted) or first.user != user_id or adjust.delta not in (None, first.delta):
+        if not isinstance(first, QuotaAdjusted) or first.user != user_id or delta not in (None, first.delta):
             raise Conflict("this Idempotency-Key was used for another change: use a new one for a new change")
-    elif adjust.delta is not None:
-        after = balance_mills(site, accounts.available(user_id)) + adjust.delta
+    elif delta is not None:
+        after = balance_mills(site, accounts.available(user_id)) + delta
         if abs(after) > MAX_ACCOUNT_MILLS:
             raise Invalid("quota: an account holds at most 9,000,000,000,000,000 quota")

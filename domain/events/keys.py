@@ -51,6 +51,8 @@ class KeyLimitChanged(Fact, frozen=True, kw_only=True, omit_defaults=True):
     id: int
     unlimited: bool
     delta: int
+    target: int | None = None
+    """Mills that were asked for; None where a difference was asked for, or no limit."""
     command_key: str = ""
     """Who asks with one may ask again; "" where only the outcome counts."""
     actor: int = 0

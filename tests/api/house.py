@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,7 @@ from domain.pricing import Price
 from domain.units import mills, ratio_text
 from domain.usage import Usage
 from projections.directory import Directory
+from relay.shared import Shared
 
 ROOT_PASSWORD = "root of all 1"
 PASSWORD = "correct horse 9"
@@ -44,6 +45,7 @@ class Parts:
     books: Books
     directory: Directory
     started_at_s: float
+    shared: Shared = field(default_factory=Shared)
 
 
 @dataclass(frozen=True)
@@ -136,13 +138,13 @@ def routes() -> list[BaseRoute]:
 class House:
     """One site. Its root account exists; everything else a test makes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shared: Shared | None = None) -> None:
         environment = Environment(data_dir=folder, ledger_durability="process")
         self.books = open_books(environment)
         self.books.directory.start()
         self.app = FastAPI(redirect_slashes=False)
         self.app.router.routes[:] = routes()
-        self.app.state.services = Parts(environment, self.books, self.books.directory, time())
+        self.app.state.services = Parts(environment, self.books, self.books.directory, time(), shared or Shared())
         self._names = itertools.count(1)
 
     def with_root(self) -> Self:

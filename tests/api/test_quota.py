@@ -242,3 +242,39 @@ def send(person: Person, via: str, headers: dict[str, str], **fields: object) ->
 def changed(person: Person, via: str, headers: dict[str, str] | None = None, **fields: object) -> Json:
     data: Json = send(person, via, headers or {}, **fields).data
     return data
+
+
+@pytest.mark.parametrize("via", ["edit", "action"])
+def test_the_fact_of_a_quota_that_was_set_keeps_what_was_seen(house: House, via: str) -> None:
+    customer = house.user(quota=100)
+    house.spend(customer.id, 0, 60_000)
+
+    changed(house.root, via, id=customer.id, quota=105, quota_seen=100)
+
+    (fact,) = [recorded.fact for recorded in house.books.store.read_log(house.head() - 1, 1)]
+    assert isinstance(fact, QuotaAdjusted)
+    assert (fact.seen, fact.before, fact.delta) == (100, 40_000, 5_000)
+
+
+def test_an_idempotency_key_knows_a_quota_that_was_set_by_what_was_seen(house: House) -> None:
+    customer, key = house.user(quota=100), {"Idempotency-Key": "order 7"}
+    changed(house.root, "edit", key, id=customer.id, quota=105, quota_seen=100)
+    house.spend(customer.id, 0, 1_000)
+
+    again = send(house.root, "edit", key, id=customer.id, quota=105, quota_seen=100)
+    other = send(house.root, "edit", key, id=customer.id, quota=106, quota_seen=100, group="vip")
+
+    assert (again.status, other.status) == (200, 409)
+    assert (customer.me()["quota"], customer.me()["group"]) == (104, "default")
+
+
+def test_a_keys_limit_that_is_changed_under_an_idempotency_key_is_changed_once(house: House) -> None:
+    customer = house.user()
+    key = customer.post("/api/token/", {"name": "k", "remain_quota": 50}).data
+
+    for _ in range(3):
+        customer.put("/api/token/", {"id": key["id"], "quota_delta": 5}, Idempotency_Key="more")
+    clash = customer.put("/api/token/", {"id": key["id"], "quota_delta": 6}, Idempotency_Key="more")
+
+    assert customer.get(f"/api/token/{key['id']}").data["remain_quota"] == 55
+    assert clash.status == 409
