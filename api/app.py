@@ -73,8 +73,10 @@ def create_app(services: Services, *, on_stop: Callable[[], None] | None = None)
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         jobs.start()
+        await services.shared.start()
         yield
         await anyio.to_thread.run_sync(jobs.stop)
+        await services.shared.stop()
         await services.desk.upstream.close()
         stop_services(services)
         if on_stop is not None:

@@ -1,18 +1,18 @@
 """`veloera serve`: prepare the store, bind, fold the read models in a process of their own, and serve until told to stop.
 
-The parent is the worker: one process carries calls. The projector is a child that does nothing but fold; when it dies it is started
-again, and nothing but the age of the read models depends on it.
+With one worker the parent carries the calls itself. With more it binds, and keeps that many alive that share its socket. The
+projector is always a child; nothing but the age of the read models depends on it.
 """
 
 import asyncio
-import json
 import logging
 import os
 import signal
-import subprocess
+import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from time import monotonic
 
 import uvloop
@@ -23,35 +23,106 @@ from hypercorn.config import Config, Sockets
 from api import http1
 from api.app import create_app
 from api.bootstrap import FirstLogin, bootstrap, print_first_login, write_first_login_file
+from api.children import PROJECTOR_STOP_S, WORKER_STOP_GRACE_S, Child, projector_of, worker_of
 from api.compose import Services, open_books, start_services
 from api.settings import Environment
+from api.stopping import told_to_stop
 
 log = logging.getLogger("veloera")
 
-PROJECTOR_RESTART_S = 0.5
-PROJECTOR_STOP_S = 10
 FIRST_FOLD_S = 10.0
 KEEP_ALIVE_S = 75
+READY_S = 120.0
+"""How long all workers together may take to serve for the first time, before it is said that they do not."""
 
 
 def serve(environment: Environment) -> None:
     """Serve until SIGTERM or SIGINT. Raises StoreRefused, and OSError when the address is taken."""
-    logging.basicConfig(level=environment.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_to_stderr(environment)
     config = server_config(environment)
     sockets = config.create_sockets()
     port = sockets.insecure_sockets[0].getsockname()[1]
     base_url = f"http://{_visible(environment.host)}:{port}"
-    first = _prepare(environment, base_url)
-    projector = Projector(environment)
+    _prepare(environment, base_url)
+    projector = Child("projector", lambda: projector_of(environment), stop_s=PROJECTOR_STOP_S)
     projector.start()
     try:
-        services = start_services(environment)
-        app = create_app(services)
-        _announce(environment, base_url, first)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(app, config, sockets, services, environment))
+        if environment.workers == 1:
+            _carry(environment, config, sockets, lambda: _announce(environment, base_url))
+        else:
+            _supervise(environment, sockets.insecure_sockets, lambda: _announce(environment, base_url))
     finally:
         projector.stop()
+
+
+def serve_as_worker(environment: Environment, descriptors: Sequence[int], slot: int, ready: Callable[[], None]) -> None:
+    """Carry calls over sockets that the parent has bound, until SIGTERM."""
+    log_to_stderr(environment)
+    config = server_config(environment)
+    config.bind = [f"fd://{descriptor}" for descriptor in descriptors]
+    _carry(environment, config, config.create_sockets(), ready, slot)
+
+
+def log_to_stderr(environment: Environment) -> None:
+    logging.basicConfig(level=environment.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)  # it says every run of every job
+
+
+def _carry(
+    environment: Environment, config: Config, sockets: Sockets, ready: Callable[[], None], slot: int = 0
+) -> None:
+    services = start_services(environment, slot)
+    app = create_app(services)
+    ready()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(app, config, sockets, services, environment))
+
+
+def _supervise(environment: Environment, sockets: Sequence[socket.socket], ready: Callable[[], None]) -> None:
+    """Keep the workers alive until told to stop."""
+    stop = told_to_stop()
+    heard, said = os.pipe()
+    os.set_blocking(heard, False)
+    workers = [_worker(environment, sockets, slot, said) for slot in range(environment.workers)]
+    for worker in workers:
+        worker.start()
+    try:
+        if _all_serve(heard, environment.workers, stop):
+            ready()
+        stop.wait()
+    finally:
+        log.info("stopping workers=%d", len(workers))
+        for worker in workers:
+            worker.ask_to_stop()
+        # While this process keeps them open, connections that nobody takes any more would be made.
+        for one in sockets:
+            one.close()
+        for worker in workers:
+            worker.stop()
+        os.close(heard)
+        os.close(said)
+
+
+def _worker(environment: Environment, sockets: Sequence[socket.socket], slot: int, ready_fd: int) -> Child:
+    return Child(
+        f"worker-{slot}",
+        lambda: worker_of(environment, sockets, slot, ready_fd),
+        stop_s=environment.shutdown_timeout_s + WORKER_STOP_GRACE_S,
+    )
+
+
+def _all_serve(heard: int, workers: int, stop: threading.Event) -> bool:
+    """Wait until every worker has said that it serves; False when told to stop before."""
+    deadline, ready, warned = monotonic() + READY_S, 0, False
+    while ready < workers and not stop.is_set():
+        try:
+            ready += len(os.read(heard, workers))
+        except BlockingIOError:
+            stop.wait(0.05)
+        if not warned and monotonic() > deadline:
+            log.error("workers_slow_to_serve ready=%d of=%d", ready, workers)
+            warned = True
+    return ready >= workers
 
 
 def server_config(environment: Environment) -> Config:
@@ -86,24 +157,27 @@ async def _run(app: object, config: Config, sockets: Sockets, services: Services
     await worker_serve(ASGIWrapper(app), config, sockets=sockets, shutdown_trigger=told_to_stop)  # type: ignore[arg-type]
 
 
-def _prepare(environment: Environment, base_url: str) -> FirstLogin | None:
-    """Create what an empty store lacks: a root account, a key, a sandbox channel. None when they are there."""
+def _prepare(environment: Environment, base_url: str) -> None:
+    """Create what an empty store lacks: a root account, a key, a sandbox channel; and say their secrets."""
     books = open_books(environment)
     try:
         first = bootstrap(books, base_url)
+        if first is not None:
+            _say_first_login(first, books.folder)  # at once: whatever fails after this, nobody could find them out
         # Fold before the first answer: a login must not find a store without tables.
         books.read.await_head(FIRST_FOLD_S)
-        return first
     finally:
         books.close()
 
 
-def _announce(environment: Environment, base_url: str, first: FirstLogin | None) -> None:
-    if first is not None and sys.stdout.isatty():
+def _say_first_login(first: FirstLogin, folder: Path) -> None:
+    if sys.stdout.isatty():
         print_first_login(first, sys.stdout)
-    elif first is not None:
-        path = write_first_login_file(first, environment.data_dir.resolve())
-        print(f"The first login is in {path}", flush=True)
+    else:
+        print(f"The first login is in {write_first_login_file(first, folder)}", flush=True)
+
+
+def _announce(environment: Environment, base_url: str) -> None:
     durability = (
         "survives power loss" if environment.ledger_durability == "full" else "survives kill -9, NOT power loss"
     )
@@ -112,51 +186,3 @@ def _announce(environment: Environment, base_url: str, first: FirstLogin | None)
 
 def _visible(host: str) -> str:
     return "127.0.0.1" if host in ("0.0.0.0", "") else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host
-
-
-class Projector:
-    """The folding child, kept alive by a thread of the parent."""
-
-    def __init__(self, environment: Environment, spawn: Callable[[], "subprocess.Popen[bytes]"] | None = None) -> None:
-        self._spawn = spawn or (lambda: projector_of(environment))
-        self._stopping = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._keep_alive, name="projector-keeper", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ask it to stop; it folds to the head first. Killed when it does not within its time."""
-        self._stopping.set()
-        process = self._process
-        if process is not None and process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(PROJECTOR_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        self._thread.join(PROJECTOR_STOP_S)
-
-    def _keep_alive(self) -> None:
-        while not self._stopping.is_set():
-            began = monotonic()
-            self._process = self._spawn()
-            code = self._process.wait()
-            if self._stopping.is_set():
-                return
-            log.error("projector_ended code=%s after_s=%.1f", code, monotonic() - began)
-            self._stopping.wait(PROJECTOR_RESTART_S)
-
-
-def projector_of(environment: Environment) -> "subprocess.Popen[bytes]":
-    """Start the child. `-P`: a folder named like one of our packages must not come first on the path. It is told on its standard
-    input what to fold: arguments can be read by every process of the machine.
-    """
-    command = [sys.executable, "-P", "-m", "cli", "projector", "--parent", str(os.getpid())]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE)
-    assert child.stdin is not None, "it was asked for"
-    told = {"folder": str(environment.data_dir.resolve()), "crypto_secret": environment.crypto_secret}
-    child.stdin.write(json.dumps(told).encode() + b"\n")
-    child.stdin.close()
-    return child

@@ -5,10 +5,13 @@ Names are the family's. What operators change at run time (prices, groups, limit
 
 import socket
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ledger.place import is_postgres
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -20,14 +23,37 @@ class Environment(BaseSettings):
 
     port: int = Field(default=3000, ge=0, le=65535, description="TCP port")
     host: str = Field(default="127.0.0.1", description="address to listen on; the container image sets 0.0.0.0")
-    data_dir: Path = Field(default=Path("./data"), description="folder of the embedded store")
-    sql_dsn: str = Field(default="", description="empty: the embedded SQLite store in DATA_DIR")
+    workers: int = Field(default=1, ge=1, le=64, description="processes that carry calls, on this machine")
+    data_dir: Path = Field(
+        default=Path("./data"), description="folder of the embedded store, and of what a machine keeps for itself"
+    )
+    sql_dsn: str = Field(
+        default="", description="postgresql://...: the ledger on a server; empty: the embedded SQLite store in DATA_DIR"
+    )
     redis_conn_string: str = Field(default="", description="Redis for what is shared but not money; optional")
-    crypto_secret: str = Field(default="", description="wraps the vault's keys; empty: DATA_DIR/secret.key")
+    redis_timeout_ms: int = Field(
+        default=100, ge=1, le=10_000, description="ms until an answer of Redis is done without"
+    )
+    redis_retry_ms: int = Field(
+        default=1000, ge=10, le=600_000, description="ms until a Redis that failed is asked again"
+    )
+    crypto_secret: str = Field(
+        default="", description="wraps the vault's keys; empty: DATA_DIR/secret.key, not with SQL_DSN"
+    )
+    seal_key: str = Field(
+        default="", description="Ed25519 key that signs blocks of facts, PEM or base64; empty: DATA_DIR/seal.key"
+    )
     session_secret: str = Field(default="", description="signs sessions; empty: derived from the vault's id key")
     node_name: str = Field(default_factory=socket.gethostname, description="this machine, in holds and logs")
     ledger_durability: Literal["full", "process"] = Field(
         default="full", description="full: survives power loss; process: survives kill -9 only, for slow disks"
+    )
+
+    spool_limit_mb: float = Field(
+        default=64,
+        gt=0,
+        le=65_536,
+        description="MiB of ends of calls that wait while PostgreSQL is away, for each process",
     )
 
     hold_output_tokens: int = Field(default=4096, ge=1, le=1_000_000, description="tokens held for a stream at first")
@@ -58,12 +84,32 @@ class Environment(BaseSettings):
 
     @field_validator("sql_dsn")
     @classmethod
-    def _only_the_embedded_store(cls, dsn: str) -> str:
-        if dsn and not dsn.startswith(("sqlite:", "local")):
+    def _a_store_that_is_served(cls, dsn: str) -> str:
+        if dsn.startswith(("sqlite:", "local")):
+            return ""
+        if dsn and not is_postgres(dsn):
             raise ValueError(
-                "this release has the embedded SQLite store only; leave SQL_DSN empty (PostgreSQL comes next)"
+                "a ledger is kept on PostgreSQL (postgresql://user:password@host/database), or in DATA_DIR when it is empty"
             )
         return dsn
+
+    @field_validator("redis_conn_string")
+    @classmethod
+    def _an_address_of_a_redis(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            right = not url or (parts.scheme in ("redis", "rediss", "unix") and parts.port != 0)
+        except ValueError:  # a port that is no number
+            right = False
+        if not right:
+            raise ValueError("expected redis://HOST:PORT/NUMBER, rediss:// for TLS, or unix:// and a path")
+        return url
+
+    @model_validator(mode="after")
+    def _a_secret_for_a_shared_store(self) -> Self:
+        if self.sql_dsn and not self.crypto_secret:
+            raise ValueError("with SQL_DSN the secret must be the same everywhere: set CRYPTO_SECRET")
+        return self
 
     @property
     def call_timeout_s(self) -> float:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +108,8 @@ class Gateway:
     admin: httpx.Client
     processes: int
     """All of them on its core: the worker, and the projector beside it."""
+    ready_s: float
+    """From the start to the first /readyz that answered 200."""
 
     def balance_mills(self) -> int:
         """What the root account has left; whole quota where the exact figure is not shown."""
@@ -116,18 +118,30 @@ class Gateway:
 
 
 @contextmanager
-def gateway(product: Product, folder: Path, core: int, upstream_port: int, **settings: str) -> Generator[Gateway]:
+def gateway(
+    product: Product,
+    folder: Path,
+    core: int,
+    upstream_port: int,
+    *,
+    fill: Callable[[Path], None] | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> Generator[Gateway]:
     """A gateway on `core` with its data in `folder`, answering for MODELS, while the context lasts.
 
-    `settings` are environment variables beside the engine's; it runs with its defaults otherwise.
+    `fill` is handed the data folder of the new store before the start. `settings` are environment variables beside the engine's;
+    it runs with its defaults otherwise.
 
     Raises:
         GatewayFailed: it did not start, or would not be configured.
     """
     folder.mkdir(parents=True)
     port = _free_port()
-    environment = _environment(folder) | ENGINES[product.engine] | settings | {"PORT": str(port)}
+    environment = _environment(folder) | ENGINES[product.engine] | dict(settings or {}) | {"PORT": str(port)}
     first = _init(product.veloera, environment)
+    if fill is not None:
+        fill(folder / "data")
+    began = time.monotonic()
     log = folder / "serve.log"
     with log.open("wb") as output, on_core(core):
         process = subprocess.Popen([product.veloera, "serve"], env=environment, stdout=output, stderr=output)
@@ -138,11 +152,12 @@ def gateway(product: Product, folder: Path, core: int, upstream_port: int, **set
             base_url=f"http://127.0.0.1:{port}", timeout=ANSWER_S, trust_env=False, limits=unkept
         ) as admin:
             _await_start(process, admin, log)
+            ready_s = time.monotonic() - began
             _log_in(admin, first.root)
             _configure(admin, upstream_port)
             _await_answer(admin, first.api_key)
             headers = (f"Authorization: Bearer {first.api_key}", "Content-Type: application/json")
-            yield Gateway(Target(process.pid, port, headers), admin, _pinned(process.pid, core))
+            yield Gateway(Target(process.pid, port, headers), admin, _pinned(process.pid, core), ready_s)
     finally:
         stop(process)
 

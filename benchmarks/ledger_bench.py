@@ -1,30 +1,41 @@
 """How many commands a second one hot account takes: holds and settlements through the writer, no gateway in between.
 
-`python -m benchmarks.ledger_bench` compares group commit with commits of one command, in interleaved rounds.
+`python -m benchmarks.ledger_bench` compares group commit with commits of one command, in interleaved rounds; with `--postgres` on a
+server of its own, which waits for the disk, from two processes on a core each.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import uvloop
 
+from benchmarks.processes import on_core
 from domain.commands import Hold, Register, Settle
 from domain.events import UserCreated
 from domain.pricing import Price
 from domain.usage import Usage
 from ledger.sqlite import SqliteStore
+from ledger.store import LedgerStore
 from ledger.writer import BATCH_LIMIT_COMMANDS, Writer
 from relay.call import new_request_id
 
+if TYPE_CHECKING:
+    from tests.harness.postgres import Server
+
+PROCESSES = 2
 OPENING_MILLS = 10**14
 HELD_MILLS = 5_000
 PRICE = Price(model="bench", group="default", book=1, model_ratio="0.01")
@@ -48,26 +59,120 @@ async def hold_and_settle(folder: Path, batch_limit: int, seconds: float, client
 
     The store is made in `folder`. Every command is durable before it counts.
     """
-    with _writer(folder, batch_limit) as writer:
-        created = UserCreated(profile="", password="", claim="")
-        user = (await writer.submit(Register(kind="user", created=created, grant=OPENING_MILLS))).id
-        commits, cpu_s, start = writer.commits, time.process_time(), time.monotonic()
-        counts = await asyncio.gather(*(_client(writer, user, start + seconds) for _ in range(clients)))
-        elapsed_s, cpu_s, commits = time.monotonic() - start, time.process_time() - cpu_s, writer.commits - commits
-        commands = sum(counts)
-        return Bench(commands / elapsed_s, commits / elapsed_s, commands / commits, 2e6 * cpu_s / commands)
+    with _writer(SqliteStore(folder), batch_limit) as writer:
+        return await _measured(writer, await _registered(writer), seconds, clients)
+
+
+async def worker(dsn: str, user: int, batch_limit: int, seconds: float, clients: int) -> Bench:
+    """One process of several that use one user's account on a server. Says `ready` and waits for a line before it begins."""
+    from ledger.postgres import PostgresStore
+
+    with _writer(PostgresStore(dsn, migrate=False), batch_limit) as writer:
+        for command in (_hold(charge := new_request_id(), user), _settle(charge, user)):
+            await writer.submit(command)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        return await _measured(writer, user, seconds, clients)
+
+
+def on_postgres(server: Server, batch_limit: int, seconds: float, clients: int, cores: Sequence[int]) -> Bench:
+    """A process on each of `cores`, all on one user's account, in a new ledger; the sums of what they measured.
+
+    A batch and the CPU of a pair are averages over the processes; the server's own CPU is not counted.
+    """
+    from ledger.postgres import PostgresStore
+
+    database = server.database()
+    with _writer(PostgresStore(server.dsn(database)), BATCH_LIMIT_COMMANDS) as writer:
+        user = asyncio.run(_registered(writer))
+    arguments = [server.dsn(database), str(user), str(batch_limit), str(seconds), str(clients)]
+    command = [sys.executable, "-m", "benchmarks.ledger_bench", "--worker", *arguments]
+    workers: list[subprocess.Popen[bytes]] = []
+    for core in cores:
+        with on_core(core):
+            workers.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+    try:
+        for process in workers:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n", "a worker did not come up"
+        for process in workers:
+            assert process.stdin is not None
+            process.stdin.write(b"go\n")
+            process.stdin.flush()
+        found = [msgspec.json.decode(process.communicate(timeout=seconds + 60)[0], type=Bench) for process in workers]
+    finally:
+        for process in workers:
+            process.kill()
+            process.wait()
+    server.drop(database)
+    rate = sum(bench.commands_per_s for bench in found)
+    commits = sum(bench.commits_per_s for bench in found)
+    return Bench(rate, commits, rate / commits, sum(bench.cpu_us_per_pair for bench in found) / len(found))
+
+
+def rates_on_postgres(
+    server: Server, cores: Sequence[int], limits: Sequence[int], rounds: int, seconds: float, clients: int
+) -> dict[int, list[float]]:
+    """Commands a second of interleaved rounds, by the limit of a batch."""
+    rates: dict[int, list[float]] = {limit: [] for limit in limits}
+    for _ in range(rounds):
+        for limit, found in rates.items():
+            found.append(on_postgres(server, limit, seconds, clients, cores).commands_per_s)
+    return rates
+
+
+async def _registered(writer: Writer) -> int:
+    """A user who is rich enough for any bench; their id."""
+    created = UserCreated(profile="", password="", claim="")
+    return (await writer.submit(Register(kind="user", created=created, grant=OPENING_MILLS))).id
+
+
+async def _measured(writer: Writer, user: int, seconds: float, clients: int) -> Bench:
+    commits, cpu_s, start = writer.commits, time.process_time(), time.monotonic()
+    counts = await asyncio.gather(*(_client(writer, user, start + seconds) for _ in range(clients)))
+    elapsed_s, cpu_s, commits = time.monotonic() - start, time.process_time() - cpu_s, writer.commits - commits
+    commands = sum(counts)
+    return Bench(commands / elapsed_s, commits / elapsed_s, commands / commits, 2e6 * cpu_s / commands)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a line for each round and the medians of both limits with their ratio."""
     options = _options(arguments)
+    if options.worker:
+        dsn, user, limit, seconds, clients = options.worker
+        work = worker(dsn, int(user), int(limit), float(seconds), int(clients))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            sys.stdout.buffer.write(msgspec.json.encode(runner.run(work)))
+        return
     measured: dict[int, list[Bench]] = {BATCH_LIMIT_COMMANDS: [], 1: []}
-    for number in range(options.rounds):
+    with _place(options) as measure:
+        _compare(measure, measured, options.rounds)
+
+
+@contextmanager
+def _place(options: argparse.Namespace) -> Generator[Callable[[int], Bench]]:
+    """How one round with a limit is measured."""
+    if options.postgres:
+        from tests.harness.postgres import Server
+
+        cores = sorted(os.sched_getaffinity(0))[:PROCESSES]
+        with Server(fsync=True) as server:
+            yield lambda limit: on_postgres(server, limit, options.seconds, options.clients, cores)
+        return
+
+    def measure(limit: int) -> Bench:
+        with TemporaryDirectory(prefix="ledger-bench-") as folder:
+            work = hold_and_settle(Path(folder), limit, options.seconds, options.clients)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(work)
+
+    yield measure
+
+
+def _compare(measure: Callable[[int], Bench], measured: dict[int, list[Bench]], rounds: int) -> None:
+    for number in range(rounds):
         for limit, found in measured.items():
-            with TemporaryDirectory(prefix="ledger-bench-") as folder:
-                work = hold_and_settle(Path(folder), limit, options.seconds, options.clients)
-                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                    found.append(runner.run(work))
+            found.append(measure(limit))
             print(f"round {number + 1}, at most {limit:3} a commit: {_told(found[-1])}", flush=True)
     middle = {limit: Bench(*map(median, zip(*found, strict=True))) for limit, found in measured.items()}
     for limit, bench in middle.items():
@@ -87,7 +192,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ledger_bench", description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each round and limit")
-    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--clients", type=int, default=64, help="of each process")
+    parser.add_argument("--postgres", action="store_true", help="on a server, from two processes")
+    parser.add_argument("--worker", nargs=5, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
@@ -104,8 +211,7 @@ async def _client(writer: Writer, user: int, until: float) -> int:
 
 
 @contextmanager
-def _writer(folder: Path, batch_limit: int) -> Generator[Writer]:
-    store = SqliteStore(folder)
+def _writer(store: LedgerStore, batch_limit: int) -> Generator[Writer]:
     writer = Writer(store, batch_limit=batch_limit)
     try:
         yield writer

@@ -37,7 +37,7 @@ def open_streams(
     direct = bench.loopback.load(upstream, request, plan)
     say(f"open: the same through a gateway, for {ramp_s + lasts_s:.0f} s")
     settings = {"UPSTREAM_CONNECTIONS": str(streams + CONNECTIONS)}
-    with gateway(product, folder / "open", bench.cores.server, upstream.port, **settings) as fresh:
+    with gateway(product, folder / "open", bench.cores.server, upstream.port, settings=settings) as fresh:
         bench.loopback.load(fresh.target, requests.stream, Plan(connections=CONNECTIONS, seconds=WARM_UP_S))
         quiet_cpu_s(fresh.target.pid)
         load, sizes_mb, open_at_once = _watched(bench, fresh.target, request, plan, all_open_s=(ramp_s, lasts_s))

@@ -40,10 +40,10 @@ class Cores:
 
 
 @contextmanager
-def on_core(core: int) -> Generator[None]:
-    """What is started within starts on `core` and stays there."""
+def on_core(*cores: int) -> Generator[None]:
+    """What is started within starts on these cores and stays there."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:

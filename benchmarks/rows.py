@@ -15,7 +15,7 @@ import uvloop
 
 from benchmarks.gateway import CALL_MILLS, STREAM_MILLS, Gateway
 from benchmarks.loopback import Plan, Request, Target
-from benchmarks.processes import on_core, pss_mb, rss_mb
+from benchmarks.processes import Cores, on_core, pss_mb, rss_mb
 from benchmarks.report import Goal, Row, Spread, compared
 from benchmarks.rounds import (
     CONNECTIONS,
@@ -46,6 +46,7 @@ P99_UNITS = 3
 RSS_MB = 150
 GROWTH_SHARE = 0.05
 BATCH_GAIN = 4
+POSTGRES_GAIN = 3
 BATCH_LIMIT = 256
 MEMORY_STEPS = 4
 MEMORY_STEP_S = 900
@@ -171,6 +172,24 @@ def ledger(folder: Path, core: int, rounds: int, seconds: float) -> list[Row]:
         compared(
             "ledger", "commands/s", rates[BATCH_LIMIT], "batch limit 1", rates[1], at_least=[BATCH_GAIN],
             note=f"holds and settlements on one account, {CONNECTIONS} clients",
+        )
+    ]  # fmt: skip
+
+
+def ledger_on_postgres(cores: Cores, rounds: int, seconds: float) -> list[Row]:
+    """The same on a server that waits for its disk, from a process on each core; the server has what they leave it."""
+    try:
+        from benchmarks.ledger_bench import rates_on_postgres
+        from tests.harness.postgres import Server
+    except ImportError as error:
+        say(f"ledger: skipped on PostgreSQL: {error}")
+        return []
+    with on_core(cores.server, cores.load), Server(fsync=True) as server:
+        rates = rates_on_postgres(server, (cores.server, cores.load), (BATCH_LIMIT, 1), rounds, seconds, CONNECTIONS)
+    return [
+        compared(
+            "ledger", "commands/s, PostgreSQL", rates[BATCH_LIMIT], "batch limit 1", rates[1], at_least=[POSTGRES_GAIN],
+            note=f"two processes on one account, {CONNECTIONS} clients each, synchronous_commit=on",
         )
     ]  # fmt: skip
 

@@ -155,6 +155,7 @@ def _alone(bench: Bench, requests: Requests, options: Options, servers: rows.Ser
         found += open_streams(bench, product, folder, upstream, requests, scale.streams)
     if "ledger" in options.only:
         found += rows.ledger(folder, core, scale.rounds, scale.seconds / 2)
+        found += rows.ledger_on_postgres(bench.cores, scale.rounds, scale.seconds / 2)
     if "soak" in options.only:
         found += soak(bench, product, folder, requests, scale.minutes)
     return found

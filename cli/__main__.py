@@ -8,13 +8,15 @@ import click
 
 from cli.benching import bench
 from cli.channels import channels
+from cli.codes import codes
 from cli.failures import failure_of
 from cli.keys import keys
 from cli.ledger import ledger
 from cli.output import example
 from cli.prices import prices
 from cli.replaying import replay
-from cli.serving import init, projector, serve
+from cli.serving import init, projector, serve, worker
+from cli.topups import topups
 from cli.users import users
 
 
@@ -50,7 +52,7 @@ def veloera(context: click.Context, data_dir: Path | None) -> None:
     context.obj = data_dir
 
 
-for command in (serve, init, projector, users, keys, channels, prices, ledger, replay, bench):
+for command in (serve, init, projector, worker, users, keys, codes, topups, channels, prices, ledger, replay, bench):
     veloera.add_command(command)
 
 

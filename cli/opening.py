@@ -1,6 +1,6 @@
 """How a command gets at the ledger: the environment is read once, and a store that is not there is not made by looking for it.
 
-A command may run beside a serving gateway: SQLite takes turns among local processes.
+A command may run beside a serving gateway: SQLite takes turns among local processes, PostgreSQL among all.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from api.settings import Environment
     from domain.books import Result
     from domain.commands import Command
-    from ledger.sqlite import SqliteStore
+    from ledger.store import LedgerStore
 
 CATCH_UP_S = 60.0
 TRIES = 5
@@ -62,13 +62,13 @@ def opened(*, may_create: bool = False) -> Generator[Books]:
 
 
 @contextmanager
-def opened_store() -> Generator[SqliteStore]:
+def opened_store() -> Generator[LedgerStore]:
     """The event store alone, for what trusts nothing else."""
-    from ledger.sqlite import SqliteStore
+    from ledger.place import open_store
 
     settings = environment()
     _must_exist(settings)
-    store = SqliteStore(settings.data_dir.resolve())
+    store = open_store(settings.data_dir.resolve(), settings.sql_dsn)
     try:
         yield store
     finally:
@@ -76,7 +76,7 @@ def opened_store() -> Generator[SqliteStore]:
 
 
 def _must_exist(settings: Environment) -> None:
-    if not (settings.data_dir / "ledger.db").is_file():
+    if not settings.sql_dsn and not (settings.data_dir / "ledger.db").is_file():
         raise NotFound(
             f"there is no ledger in {settings.data_dir}; make one with `veloera init`, or name another folder with --data-dir"
         )

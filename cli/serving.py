@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -21,11 +21,20 @@ PROJECTOR_NICENESS = 10
 """Calls come first; lists may be a little older."""
 
 
-@click.command(epilog=example("veloera serve --port 3000", "HOST=0.0.0.0 DATA_DIR=/srv/veloera veloera serve"))
+@click.command(
+    epilog=example(
+        "veloera serve --port 3000",
+        "HOST=0.0.0.0 DATA_DIR=/srv/veloera veloera serve --workers 4",
+        "SQL_DSN=postgresql://veloera@db/veloera CRYPTO_SECRET=... REDIS_CONN_STRING=redis://cache veloera serve",
+    )
+)
 @click.option("--host", help="Address to listen on. [env var: HOST; default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on. [env var: PORT; default: 3000]")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), help="Processes that carry calls. [env var: WORKERS; default: 1]"
+)
 @click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="As before the command's name.")
-def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
+def serve(host: str | None, port: int | None, workers: int | None, data_dir: Path | None) -> None:
     """Start the gateway and serve until SIGTERM.
 
     On an empty store it makes a root account, a key and a sandbox channel, and shows their secrets once: on the terminal, or
@@ -34,7 +43,7 @@ def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
     from api.serve import serve as serve_until_told
 
     chosen = {"data_dir": data_dir} if data_dir is not None else {}
-    settings = environment(host=host, port=port, **chosen)
+    settings = environment(host=host, port=port, workers=workers, **chosen)
     try:
         serve_until_told(settings)
     except OSError as error:
@@ -77,33 +86,55 @@ def init(*, as_json: bool) -> None:
 )
 def projector(parent: int) -> None:
     """Fold read models until SIGTERM. `veloera serve` starts this beside itself."""
-    from ledger.sqlite import SqliteStore
+    from api.stopping import told_to_stop
+    from ledger.place import open_store
     from ledger.vault import open_vault
+    from projections.places import read_place
     from projections.projector import run
 
-    stop = threading.Event()
-
-    def told_to_stop(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, told_to_stop)
+    stop = told_to_stop()
     # Told, not read from the environment: reading that takes a library that would be half of this process's memory.
     told = json.loads(sys.stdin.readline() or "{}")
-    threading.Thread(target=end_with, args=(parent, stop), daemon=True, name="parent-watch").start()
+    threading.Thread(target=end_with, args=(parent, stop.set, stop), daemon=True, name="parent-watch").start()
     os.nice(PROJECTOR_NICENESS)
-    store = SqliteStore(Path(told["folder"]))
+    folder, dsn = Path(told["folder"]), told["sql_dsn"]
+    store = open_store(folder, dsn)
     try:
-        run(store.folder, store, open_vault(store, store.folder, told["crypto_secret"]), stop)
+        run(read_place(folder, dsn), store, open_vault(store, folder, told["crypto_secret"]), stop)
     finally:
         store.close()
 
 
-def end_with(parent: int, stop: threading.Event) -> None:
+@click.command(hidden=True)
+@click.option(
+    "--parent", type=int, required=True, help="End with this process, which says on standard input what to serve."
+)
+def worker(parent: int) -> None:
+    """Carry calls until SIGTERM. `veloera serve --workers` starts this."""
+    from api.serve import serve_as_worker
+    from api.settings import Environment
+
+    told = json.loads(sys.stdin.readline())
+    threading.Thread(target=end_with, args=(parent, _stop_politely), daemon=True, name="parent-watch").start()
+    ready: int = told["ready"]
+    serve_as_worker(Environment(**told["environment"]), told["sockets"], told["slot"], lambda: _say_ready(ready))
+
+
+def _say_ready(descriptor: int) -> None:
+    os.write(descriptor, b".")
+    os.close(descriptor)
+
+
+def _stop_politely() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end_with(parent: int, end: Callable[[], None], ended: threading.Event | None = None) -> None:
     """A parent that was killed tells nobody: whoever has another one by now stops as well."""
-    while os.getppid() == parent and not stop.wait(PARENT_WATCH_S):
+    waiting = ended or threading.Event()
+    while os.getppid() == parent and not waiting.wait(PARENT_WATCH_S):
         pass
-    stop.set()
+    end()
 
 
 def base_url(host: str, port: int) -> str:

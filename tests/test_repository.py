@@ -28,8 +28,6 @@ CLOCK_CHANCE_AND_WORLD = {
     "asyncio", "http", "io", "logging", "multiprocessing", "os", "pathlib", "random", "secrets", "socket", "sqlite3",
     "subprocess", "tempfile", "threading", "time", "urllib",
 }  # fmt: skip
-LONG_FOR_A_REASON = {
-}
 
 
 def test_no_file_names_a_path_of_a_machine() -> None:
@@ -153,7 +151,7 @@ def test_where_money_is_counted_nothing_is_of_any_type(package: str) -> None:
 def test_no_module_has_taken_in_a_second_noun() -> None:
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCES}
 
-    assert {name: n for name, n in lengths.items() if n > 400 and name not in LONG_FOR_A_REASON} == {}
+    assert {name: n for name, n in lengths.items() if n > 400} == {}
 
 
 def test_no_function_is_longer_than_a_screen() -> None:

@@ -1,4 +1,4 @@
-"""The process after the crash: `python -m tests.crash.checking FOLDER < acknowledgements`.
+"""The process after the crash: `main(WHERE, FILE)`, with the acknowledgements in a file.
 
 Opens the ledger, ends the holds of the dead, and compares what it finds with what had been acknowledged. Prints one JSON
 object; its `problems` are empty when every promise was kept.
@@ -23,10 +23,10 @@ from domain.events import (
     Fact,
 )
 from ledger.epochs import Epoch, end_dead_holds
-from ledger.sqlite import SqliteStore
 from ledger.store import LedgerReader
 from ledger.verify import verify
 from ledger.writer import Writer
+from tests.crash.where import Where, where
 
 ENDS = ChargeSettled | ChargeReleased | ChargeExpired
 
@@ -42,24 +42,27 @@ class Found(msgspec.Struct, frozen=True):
     """Holds of living processes."""
     checked: int
     """Acknowledgements that were compared."""
+    lost: int
+    """Of those, the ones of which something is not true of the ledger."""
 
 
-def check(folder: Path, lines: Iterable[str]) -> Found:
-    store = SqliteStore(folder)
-    writer, epoch = Writer(store), Epoch(folder, "checker")
+def check(place: Where, lines: Iterable[str]) -> Found:
+    store = place.open()
+    writer, epoch = Writer(store), Epoch(place.folder, "checker")
     ended = end_dead_holds(store, writer, epoch)
     epoch.forget_the_dead()
     problems = [f"a dead process still holds: {hold}" for hold in store.open_holds() if not epoch.is_alive(hold.epoch)]
-    checked = 0
+    checked = lost = 0
     for line in lines:
-        checked += 1
-        problems += [f"{line.strip()}: {problem}" for problem in broken(store, epoch, *line.split())]
+        wrong = [f"{line}: {problem}" for problem in broken(store, epoch, *line.split())]
+        checked, lost = checked + 1, lost + bool(wrong)
+        problems += wrong
     report = verify(store)
     problems += [str(difference) for difference in report.differences]
     epoch.close()
     writer.close()
     store.close()
-    return Found(problems[:20], report.facts, ended, report.open_holds, checked)
+    return Found(problems[:20], report.facts, ended, report.open_holds, checked, lost)
 
 
 def broken(store: LedgerReader, epoch: Epoch, kind: str, charge: str, *numbers: str) -> Iterator[str]:
@@ -103,5 +106,6 @@ def is_extended(store: LedgerReader, charge: str, n: int, mills: int) -> bool:
     return [fact.amount for fact in facts if isinstance(fact, ChargeExtended)] == [mills]
 
 
-if __name__ == "__main__":
-    sys.stdout.write(msgspec.json.encode(check(Path(sys.argv[1]), sys.stdin)).decode())
+def main(told: str, acknowledged: str) -> None:
+    found = check(where(told), Path(acknowledged).read_text().splitlines())
+    sys.stdout.write(msgspec.json.encode(found).decode())

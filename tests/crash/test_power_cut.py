@@ -9,7 +9,9 @@ from pathlib import Path
 from ledger.sqlite import SqliteStore
 from ledger.verify import verify
 from tests.crash import worker
-from tests.crash.ledger_rounds import Worker, check
+from tests.crash.forks import Forks
+from tests.crash.rounds import Worker, check
+from tests.crash.where import Where
 from tests.laws import calls
 from tests.laws.seeds import chance
 
@@ -17,10 +19,10 @@ COPIES = 8
 CUTS = 40
 
 
-def test_files_copied_at_any_moment_hold_everything_that_was_acknowledged(tmp_path: Path) -> None:
+def test_files_copied_at_any_moment_hold_everything_that_was_acknowledged(tmp_path: Path, forks: Forks) -> None:
     draw = chance("power cut")
-    worker.prepare(tmp_path / "data")
-    carrying = Worker(tmp_path / "data", f"{draw.random()}")
+    worker.prepare(Where(tmp_path / "data"))
+    carrying = Worker(forks, Where(tmp_path / "data"), f"{draw.random()}")
     copies: list[tuple[Path, list[str]]] = []
     try:
         for number in range(COPIES):
@@ -30,7 +32,7 @@ def test_files_copied_at_any_moment_hold_everything_that_was_acknowledged(tmp_pa
     finally:
         carrying.kill(0)
 
-    found = [check(copy, acknowledged) for copy, acknowledged in copies]
+    found = [check(forks, Where(copy), acknowledged) for copy, acknowledged in copies]
 
     assert [problem for one in found for problem in one.problems] == []
     assert all(one.checked > 0 and one.open == 0 for one in found)
