@@ -178,10 +178,16 @@ def _say_first_login(first: FirstLogin, folder: Path) -> None:
 
 
 def _announce(environment: Environment, base_url: str) -> None:
-    durability = (
-        "survives power loss" if environment.ledger_durability == "full" else "survives kill -9, NOT power loss"
-    )
-    print(f"Veloera serves {base_url} (ledger: {durability})", flush=True)
+    print(f"Veloera serves {base_url} (ledger: {_survives(environment)})", flush=True)
+
+
+def _survives(environment: Environment) -> str:
+    """What an acknowledged commit outlives, in words."""
+    full = environment.ledger_durability == "full"
+    if environment.sql_dsn:
+        standby = "waits for its synchronous standby" if full else "does NOT wait for a standby"
+        return f"on PostgreSQL, durable on the server, {standby}"
+    return "survives power loss" if full else "survives kill -9, NOT power loss"
 
 
 def _visible(host: str) -> str:
