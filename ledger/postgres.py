@@ -33,14 +33,6 @@ Durability = Literal["full", "process"]
 SYNCHRONOUS_COMMIT: dict[Durability, str] = {"full": "on", "process": "local"}
 MAX_COLLISIONS = 8
 """Deadlocks and the like: none is expected, and each lets somebody else go on."""
-LOOK_UP = {
-    # A plan is made once and kept. Made while a table was empty, it would read the whole of it when it is full.
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "plan_cache_mode": "force_generic_plan",
-    "max_parallel_workers_per_gather": 0,
-}
 
 
 class PostgresStore(PostgresReader):
@@ -158,8 +150,8 @@ class PostgresStore(PostgresReader):
         return self._readers.write('DELETE FROM sessions WHERE "user" = %s', (user_id,))
 
     def forget_sessions(self, before_ms: int, limit: int = 1000) -> int:
-        sql = """DELETE FROM sessions WHERE digest IN
-            (SELECT digest FROM sessions WHERE expires_at_ms < %s ORDER BY expires_at_ms LIMIT %s)"""
+        sql = """DELETE FROM sessions WHERE digest = ANY (ARRAY
+            (SELECT digest FROM sessions WHERE expires_at_ms < %s ORDER BY expires_at_ms LIMIT %s))"""
         return self._readers.write(sql, (before_ms, limit))
 
     def close(self) -> None:
@@ -183,7 +175,7 @@ class PostgresStore(PostgresReader):
 
     def _connected(self, until: float) -> Committing:
         if self._link is None or self._committing is None or self._link.closed:
-            self._link = self.address.connect("commits", **LOOK_UP, **self._settings)
+            self._link = self.address.connect("commits", **self._settings)
             self._committing = Committing(self._link, turn_key(self.address.schema), self._clock)
         self._link.until = until
         return self._committing

@@ -22,7 +22,7 @@ from domain.events import ChargeExpired, ChargeExtended, ChargeHeld, ChargeRelea
 from domain.ledger import decide
 from domain.streams import StreamId
 from ledger.mapper import decode, encode
-from ledger.postgres_arrays import Bigints, Texts, Uuids, bigints, byteas, texts, uuids
+from ledger.postgres_arrays import Array, Uuids, bigints, byteas, texts, uuids
 from ledger.postgres_connection import Link
 from ledger.store import OpenHold
 
@@ -44,21 +44,25 @@ TURN_SQL = "SELECT last_at, moved FROM take_turn(%b, %b)"
 WRITE_SQL = """
     WITH balance AS (
         UPDATE balances AS b SET balance = x.balance, floor = x.floor
-        FROM unnest(%b, %b, %b) AS x (account, balance, floor) WHERE b.account = x.account),
+        FROM unnest(%(accounts)b, %(balances)b, %(floors)b) AS x (account, balance, floor)
+        WHERE b.account = ANY (%(accounts)b) AND b.account = x.account),
     put AS (
         INSERT INTO holds (charge, "user", key, capped, amount, extensions, node, epoch, deadline)
         SELECT charge, "user", key, capped, amount, extensions, node, epoch, deadline
-        FROM json_to_recordset(%s::json) AS x (charge uuid, "user" bigint, key bigint, capped boolean, amount bigint,
+        FROM json_to_recordset(%(put)s::json) AS x (charge uuid, "user" bigint, key bigint, capped boolean, amount bigint,
             extensions bigint, node text, epoch text, deadline bigint)),
-    ended AS (DELETE FROM holds USING unnest(%b) AS x (charge) WHERE holds.charge = x.charge)
+    ended AS (DELETE FROM holds WHERE charge = ANY (%(ended)b))
     INSERT INTO stored_events (originator_id, originator_version, topic, state, recorded_at, commit_id)
-    SELECT stream, version, topic, state, %b, CASE WHEN n = 1 THEN %s::uuid END
-    FROM unnest(%b, %b, %b, %b) WITH ORDINALITY AS x (stream, version, topic, state, n) ORDER BY n"""
-FRESH_SQL = "INSERT INTO balances (account, balance, floor) SELECT * FROM unnest(%b, %b, %b) ON CONFLICT DO NOTHING"
+    SELECT stream, version, topic, state, %(now)b, CASE WHEN n = 1 THEN %(commit_id)s::uuid END
+    FROM unnest(%(streams)b, %(versions)b, %(topics)b, %(states)b) WITH ORDINALITY AS x (stream, version, topic, state, n)
+    ORDER BY n"""
+FRESH_SQL = """INSERT INTO balances (account, balance, floor) SELECT * FROM unnest(%(accounts)b, %(balances)b, %(floors)b)
+    ON CONFLICT DO NOTHING"""
 GROW_SQL = """UPDATE holds SET amount = holds.amount + x.amount, extensions = x.extensions
-    FROM unnest(%b, %b, %b) AS x (charge, amount, extensions) WHERE holds.charge = x.charge"""
+    FROM unnest(%(charges)b, %(amounts)b, %(extensions)b) AS x (charge, amount, extensions)
+    WHERE holds.charge = ANY (%(charges)b) AND holds.charge = x.charge"""
 PUT_SECRETS_SQL = "INSERT INTO vault (ref, sealed) SELECT * FROM unnest(%b, %b)"
-DELETE_SECRETS_SQL = "DELETE FROM vault USING unnest(%b) AS x (ref) WHERE vault.ref = x.ref"
+DELETE_SECRETS_SQL = "DELETE FROM vault WHERE ref = ANY (%b)"
 LANDED_SQL = "SELECT commit_id = %s::uuid FROM stored_events WHERE originator_id = %s::uuid AND originator_version = %s"
 
 Past = dict[StreamId, list[Fact]]
@@ -176,22 +180,26 @@ class Committing:
         known = {name: guard for name, guard in decision.balances.items() if name in locked}
         put, grown, ended = holds_of(decision.entries)
         if grown:
-            link.execute(GROW_SQL, (uuids(list(grown)), *map(bigints, zip(*grown.values(), strict=True))))
+            amounts, extensions = zip(*grown.values(), strict=True)
+            link.execute(
+                GROW_SQL,
+                {"charges": uuids(list(grown)), "amounts": bigints(amounts), "extensions": bigints(extensions)},
+            )
         self._write_vault(batch, decision)
         entries = decision.entries
         link.execute(
             WRITE_SQL,
-            (
-                *guard_arrays(known),
-                msgspec.json.encode([hold._asdict() for hold in put]).decode(),
-                uuids(ended),
-                now,
-                attempt.commit_id,
-                uuids([entry.stream for entry in entries]),
-                bigints([entry.version for entry in entries]),
-                texts([entry.fact.TOPIC for entry in entries]),
-                byteas(states),
-            ),
+            {
+                **guard_arrays(known),
+                "put": msgspec.json.encode([hold._asdict() for hold in put]).decode(),
+                "ended": uuids(ended),
+                "now": now,
+                "commit_id": attempt.commit_id,
+                "streams": uuids([entry.stream for entry in entries]),
+                "versions": bigints([entry.version for entry in entries]),
+                "topics": texts([entry.fact.TOPIC for entry in entries]),
+                "states": byteas(states),
+            },
             prepare=True,
         )
 
@@ -255,6 +263,9 @@ def holds_of(
     return list(put.values()), grown, ended
 
 
-def guard_arrays(guards: Mapping[str, Guard]) -> tuple[Texts, Bigints, Bigints]:
-    balances, floors = [guard.balance for guard in guards.values()], [guard.floor for guard in guards.values()]
-    return texts(list(guards)), bigints(balances), bigints(floors)
+def guard_arrays(guards: Mapping[str, Guard]) -> dict[str, Array]:
+    return {
+        "accounts": texts(list(guards)),
+        "balances": bigints([guard.balance for guard in guards.values()]),
+        "floors": bigints([guard.floor for guard in guards.values()]),
+    }

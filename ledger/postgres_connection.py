@@ -16,6 +16,7 @@ from psycopg.rows import TupleRow
 
 from ledger.errors import LedgerUnavailable, StoreRefused
 from ledger.postgres_arrays import DUMPERS
+from ledger.postgres_hosts import TIMELINE_SQL, hosts_of
 
 RV = TypeVar("RV")
 
@@ -30,6 +31,18 @@ CONNECTED = (
     ("keepalives_count", "3"),
 )
 """Used where the connection string says nothing else. Keepalives: a silent peer is given up after 25 s."""
+
+
+LOOK_UP = {
+    "enable_seqscan": "off",
+    "enable_mergejoin": "off",
+    "enable_nestloop": "off",
+    "max_parallel_workers_per_gather": 0,
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+}
+"""Everything we ask goes by a key, and a plan is made once and kept: made while a table was empty, it would go on reading the whole
+of it when it is full."""
 
 
 class Limits(NamedTuple):
@@ -88,6 +101,7 @@ class Address:
             raise StoreRefused(f"SQL_DSN is no connection string of PostgreSQL: {EXPECTED}") from None
         if "@" in str(self._given.get("host")):
             raise StoreRefused("SQL_DSN has an @ in its password: write it %40, or the rest is taken for the host")
+        self._hosts = hosts_of(*(str(self._given.get(name) or "") for name in ("host", "hostaddr", "port")))
         self.schema = schema
         self.limits = limits or Limits()
 
@@ -109,7 +123,7 @@ class Address:
             "tcp_keepalives_count": 3,
             "tcp_user_timeout": f"{limits.tcp_user_timeout_s * 1000:.0f}ms",
             "client_min_messages": "warning",
-            "jit": "off",
+            **LOOK_UP,
         }
         options = " ".join(f"-c {name}={value}" for name, value in {**bounds, **settings}.items())
         ours: dict[str, ConnParam] = dict(CONNECTED)
@@ -125,8 +139,12 @@ class Address:
 
         Raises LedgerUnavailable when there is no server that may be written, or it takes no connection.
         """
+        told = self.conninfo(purpose, settings)
         try:
-            link = Link.connect(self.conninfo(purpose, settings), autocommit=True, prepare_threshold=1)
+            link = self._hosts.open(
+                lambda host: Link.connect(make_conninfo(told, **host), autocommit=True, prepare_threshold=1),
+                lambda link: int(link.execute(TIMELINE_SQL).fetchall()[0][0]),
+            )
         except psycopg.OperationalError as error:
             raise self.unavailable("reached", error) from error
         link.answer_s = self.limits.answer_s

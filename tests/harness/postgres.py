@@ -37,6 +37,15 @@ SETTINGS: Mapping[str, str] = {
     "jit": "off",
     "log_min_messages": "warning",
 }
+WATCHED = """
+"$@" <&- & server=$!
+exec 3<&0
+{ cat <&3; touch "$0/orphaned"; kill -QUIT $server; } >/dev/null 2>&1 &
+watch=$!
+wait $server
+if [ -e "$0/orphaned" ]; then rm -rf "$0"; else kill -KILL $watch; fi
+"""
+"""A shell that runs the server and waits with it. Where the tests' process is killed, the pipe from it ends: so does the server."""
 UNSAFE: Mapping[str, str] = {"fsync": "off", "full_page_writes": "off"}
 """Nothing is lost while the machine lives, and a commit costs no disk."""
 
@@ -78,8 +87,8 @@ class Server:
 
     @property
     def pid(self) -> int:
-        assert self._process is not None, "start() comes first"
-        return self._process.pid
+        """Of the server's first process."""
+        return int((self.data / "postmaster.pid").read_text().splitlines()[0])
 
     def dsn(self, database: str = "postgres", *, user: str = "postgres", password: str = "") -> str:
         host = "127.0.0.1" if self._tcp else str(self.folder)
@@ -117,8 +126,8 @@ class Server:
         arguments = [part for name, value in {**self._settings, **places}.items() for part in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [binary("postgres"), "-D", str(self.data), *arguments],
-                stdin=subprocess.DEVNULL,
+                ["sh", "-c", WATCHED, self.folder, binary("postgres"), "-D", self.data, *arguments],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
@@ -129,15 +138,11 @@ class Server:
 
     def stop(self, *, immediately: bool = False) -> None:
         """In good order, or at once as after a loss of power: what was not on the disk is found again in the log of writes."""
-        assert self._process is not None, "start() comes first"
-        self._process.send_signal(signal.SIGQUIT if immediately else signal.SIGINT)
-        try:
-            self._process.wait(STOP_WITHIN_S)
-        finally:
-            if self._process.poll() is None:
-                self._process.kill()
-                self._process.wait(5)
-            self._process = None
+        self._end(signal.SIGQUIT if immediately else signal.SIGINT)
+
+    def kill(self) -> None:
+        """SIGKILL to the first process; the others see it and end."""
+        self._end(signal.SIGKILL)
 
     def remove(self) -> None:
         if self._process is not None:
@@ -161,6 +166,18 @@ class Server:
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
+
+    def _end(self, how: signal.Signals) -> None:
+        assert self._process is not None, "start() comes first"
+        process, self._process = self._process, None
+        if process.poll() is None:  # else it has ended by itself, and its number may be another's by now
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                os.kill(self.pid, how)
+        try:
+            process.wait(STOP_WITHIN_S)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_WITHIN_S

@@ -86,7 +86,7 @@ class FilePlace:
         self._opened: list[SqliteStore] = []
 
     def open(self, *, clock: Clock | None = None) -> SqliteStore:
-        store = SqliteStore(self.folder, synchronous="NORMAL", clock=clock)
+        store = SqliteStore(self.folder, synchronous="OFF", clock=clock)
         self._opened.append(store)
         return store
 

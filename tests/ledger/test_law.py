@@ -32,7 +32,7 @@ NAMES = count(1)
 
 
 @seed(SEED)
-@settings(LAW, max_examples=20)
+@settings(LAW, max_examples=12)
 @given(asks=st.lists(ask(), min_size=4, max_size=60), number=st.integers(0, 2**32))
 def test_one_log_of_commands_gives_the_same_answers_bytes_and_balances_in_memory_in_a_file_and_on_a_server(
     asks: list[Ask], number: int

@@ -5,27 +5,30 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import NamedTuple
+from typing import LiteralString, NamedTuple
 
+import msgspec
 import psycopg
 import pytest
 
 from domain import streams
-from domain.commands import Append, Grant, LimitKey, Part, VaultPut
+from domain.books import EMPTY
+from domain.commands import Append, Command, Grant, LimitKey, Part, VaultPut
 from domain.events import SettingChanged, UserDeleted
+from ledger import postgres_commit
 from ledger.errors import LedgerUnavailable
 from ledger.postgres import PostgresStore
+from ledger.postgres_arrays import bigints, byteas, texts, uuids
 from ledger.verify import verify
 from tests.harness.postgres import Server
 from tests.harness.tcp_proxy import Cut, Proxy
 from tests.harness.waiting import eventually
 from tests.laws import calls
 from tests.ledger.places import QUICK, ServerPlace
-from tests.ledger.test_atomic import batch
 
 Stores = tuple[PostgresStore, PostgresStore]
 NOW_MS = 10**12
-STATEMENTS = 20
+STATEMENTS = 14
 """More than one commit of the batch below has."""
 
 
@@ -58,22 +61,22 @@ def test_a_connection_that_is_lost_at_any_statement_of_a_commit_is_made_good(
     server: Server, on_server: ServerPlace, after: bool
 ) -> None:
     lost: list[str] = []
-    for n in range(1, STATEMENTS):
-        place = ServerPlace(on_server.dsn, f"{on_server.schema}_{n}")
-        store = prepared(place)
-        statements = lose_connection(store, server, n, after=after)
+    with closing(on_server.open()) as store:
+        store.commit([calls.customer(grant=50_000), calls.key_of(1, limit=30_000)])
+        for n in range(1, STATEMENTS):
+            store.commit(prepared(n))
+            statements = lose_connection(store, server, n, after=after)
 
-        answers = [result.status for result in store.commit(batch())]
+            answers = [result.status for result in store.commit(batch(n))]
 
-        assert answers == ["created"] * 5
-        assert is_whole(store, place)
-        if len(statements) >= n:
-            lost.append(statements[n - 1])
-        store.close()
-        place.drop()
+            assert answers == ["created"] * 5
+            lost += statements[n - 1 : n]
 
-    assert lost[0] == "BEGIN"
-    assert lost[-1] == "COMMIT"
+        facts, holds = len(store.read_stored(0, 10**4)), [hold.amount for hold in store.open_holds()]
+        assert (facts, holds) == (3 + 9 * (STATEMENTS - 1), [700, 5] * (STATEMENTS - 1))
+        assert {row[0] for row in on_server.contents()["vault"]} == {f"new {n}" for n in range(1, STATEMENTS)}
+        assert verify(store).is_sound
+    assert (lost[0], lost[-1]) == ("BEGIN", "COMMIT")
     assert len(lost) >= 8
 
 
@@ -226,6 +229,44 @@ def test_processes_that_name_accounts_nobody_has_yet_wait_for_each_other(on_serv
         store.close()
 
 
+def test_a_plan_that_was_made_while_the_tables_were_empty_does_not_read_them_whole_when_they_are_full(
+    on_server: ServerPlace,
+) -> None:
+    """Every scan of a table goes by a key, or by the order of the log from its end."""
+    with closing(on_server.open()) as store, on_server.connected() as connection:
+        connection.execute("ANALYZE")
+        link = store.address.connect("plans")
+        streams_, names = uuids([calls.FIRST]), texts(["a"])
+        numbers = bigints([1])
+        asked: dict[LiteralString, dict[str, object] | tuple[object, ...]] = {
+            postgres_commit.GUARDS_SQL: (names,),
+            postgres_commit.PAST_SQL: (streams_,),
+            postgres_commit.GROW_SQL: {"charges": streams_, "amounts": numbers, "extensions": numbers},
+            postgres_commit.DELETE_SECRETS_SQL: (names,),
+            postgres_commit.WRITE_SQL: {
+                **postgres_commit.guard_arrays({"a": EMPTY}),
+                "put": "[]",
+                "ended": streams_,
+                "now": 10**13,
+                "commit_id": calls.FIRST,
+                "streams": streams_,
+                "versions": numbers,
+                "topics": names,
+                "states": byteas([b""]),
+            },
+        }
+        found = [
+            scan
+            for sql, parameters in asked.items()
+            for scan in scans(link.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters).fetchall()[0][0])
+        ]
+        link.close()
+
+    assert {scan["Relation Name"] for scan in found} == {"balances", "stored_events", "holds", "vault"}
+    whole = [scan for scan in found if not ({"Index Cond", "Recheck Cond"} & scan.keys())]
+    assert [(scan["Relation Name"], scan.get("Scan Direction")) for scan in whole] == [("stored_events", "Backward")]
+
+
 @pytest.mark.parametrize("tcp", [False, True], ids=["socket", "tcp"])
 def test_a_batch_of_twenty_megabytes_does_not_hang(server: Server, tcp_server: Server, tcp: bool) -> None:
     used = tcp_server if tcp else server
@@ -241,22 +282,25 @@ def test_a_batch_of_twenty_megabytes_does_not_hang(server: Server, tcp_server: S
         assert len(store.secret("v9") or b"") == 10**6
 
 
-def prepared(place: ServerPlace) -> PostgresStore:
-    """A ledger with a customer, an open hold and a secret, as tests of the embedded one have it."""
-    store = place.open()
-    store.commit(
-        [calls.customer(grant=5_000), calls.key_of(1, limit=3_000), calls.hold(200, calls.charge(1), capped=True)]
-    )
-    part = Part(streams.setting("smtp"), None, (SettingChanged(key="smtp", secret="old"),))
-    store.commit([Append(parts=(part,), vault=(VaultPut("old", b"sealed"),))])
-    return store
+def prepared(n: int) -> list[Command]:
+    """An open hold and a secret, of their own for each number."""
+    part = Part(streams.setting(f"smtp {n}"), None, (SettingChanged(key="smtp", secret=f"old {n}"),))
+    return [
+        calls.hold(200, calls.charge(10 * n + 1), capped=True),
+        Append(parts=(part,), vault=(VaultPut(f"old {n}", b"sealed"),)),
+    ]
 
 
-def is_whole(store: PostgresStore, place: ServerPlace) -> bool:
-    """All of the batch is there, once, and it adds up."""
-    holds = [hold.amount for hold in store.open_holds()]
-    refs = [row[0] for row in place.contents()["vault"]]
-    return verify(store).is_sound and (len(store.read_stored(0, 100)), holds, refs) == (12, [700, 5], ["new"])
+def batch(n: int) -> list[Command]:
+    """A command for every table, after `prepared`."""
+    bob = calls.customer(f"bob {n}", grant=10, token=f"bob {n}")
+    return [
+        calls.hold(700, calls.charge(10 * n + 2), capped=True),
+        calls.extend(1, 100, calls.charge(10 * n + 1), capped=True),
+        calls.settle(150, calls.charge(10 * n + 1), capped=True, extensions=1),
+        msgspec.structs.replace(bob, vault=(VaultPut(f"new {n}", b"sealed"),), vault_delete=(f"old {n}",)),
+        calls.hold(5, calls.charge(10 * n + 3)),
+    ]
 
 
 def lose_connection(store: PostgresStore, server: Server, n: int, *, after: bool) -> list[str]:
@@ -319,3 +363,14 @@ def large(name: str, *, in_vault: bool) -> Append:
 
 def deletion(user: int) -> Append:
     return Append(parts=(Part(streams.user(user), None, (UserDeleted(id=user),)),))
+
+
+def scans(plan: object) -> Iterator[dict[str, object]]:
+    """The nodes of a plan that read a table."""
+    if isinstance(plan, list):
+        for each in plan:
+            yield from scans(each)
+    elif isinstance(plan, dict):
+        if "Relation Name" in plan and "Scan" in str(plan["Node Type"]):
+            yield plan
+        yield from scans([value for value in plan.values() if isinstance(value, list | dict)])

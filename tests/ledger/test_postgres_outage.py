@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from time import monotonic
+from uuid import uuid4
 
 import pytest
+from eventsourcing.persistence import StoredEvent
 
 from ledger.errors import LedgerUnavailable
 from ledger.postgres import PostgresStore
@@ -228,6 +230,20 @@ TIDYING = (
     "DROP INDEX CONCURRENTLY by_topic",
     "VACUUM stored_events",
 )
+
+
+def test_the_lock_that_tidying_takes_stops_no_commit_and_no_recorder(on_server: ServerPlace) -> None:
+    """VACUUM, ANALYZE and CREATE INDEX CONCURRENTLY hold this one for as long as they run."""
+    with closing(on_server.open()) as store, on_server.connected() as connection, connection.transaction():
+        tables = "stored_events, balances, holds, vault, keyring, seals, sessions"
+        connection.execute(f"LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE".encode())
+
+        committed = store.commit([calls.customer(grant=100), calls.hold(1), calls.settle(1)])
+        recorded = store.recorder.insert_events([StoredEvent(uuid4(), 1, "topic", b"{}")])
+
+    assert [answer.status for answer in committed] == ["created"] * 3
+    assert recorded is not None
+    assert len(recorded) == 1
 
 
 def test_processes_that_name_each_others_accounts_never_deadlock_and_never_begin_again(
