@@ -125,7 +125,8 @@ class Collector:
         calls = CounterMetricFamily(
             "veloera_calls", "Client requests by endpoint and status", labels=["endpoint", "status"]
         )
-        for (endpoint, status), count in figures.calls.items():
+        # Copied in one step here and below: calls add to these dicts while a scrape reads them.
+        for (endpoint, status), count in list(figures.calls.items()):
             calls.add_metric([endpoint, str(status)], count)
         yield calls
         yield _labelled("veloera_call_endings", "Why holds ended", "ended_by", figures.endings.items())
@@ -135,7 +136,7 @@ class Collector:
         attempts = CounterMetricFamily(
             "veloera_attempts", "Attempts by channel and outcome", labels=["channel", "outcome"]
         )
-        for (channel, outcome), count in figures.attempts.items():
+        for (channel, outcome), count in list(figures.attempts.items()):
             attempts.add_metric([str(channel), outcome], count)
         yield attempts
         yield _histogram("gen_ai_server_request_duration_seconds", "From the request to its end", figures.duration)
@@ -202,7 +203,7 @@ class Collector:
 
 def _labelled(name: str, help_: str, label: str, values: Iterable[tuple[str, int]]) -> CounterMetricFamily:
     family = CounterMetricFamily(name, help_, labels=[label])
-    for value, count in values:
+    for value, count in list(values):
         family.add_metric([value], count)
     return family
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.failures import Misused, NotFound, Refused
+from cli.failures import Failure, Misused, NotFound
 from cli.opening import caught_up, opened, opened_store
 from cli.output import emit, example, json_option, listing, progress, quota, say
 from domain.accounts import Asset, asset_of, is_guarded
@@ -43,12 +43,14 @@ def balance(account: str, position: int | None, moment: str | None, *, from_log:
     at_ms = moment_of(moment, position)
     if from_log:
         with opened_store() as store:
-            upto, mills = _summed(store, account, position, at_ms)
+            upto, mills, has_moved = _summed(store, account, position, at_ms)
     else:
         with opened() as books:
             caught_up(books)
             found = books.read.standing(account, _upto(books, position, at_ms))
-            upto, mills = found.upto, found.balance_mills
+            upto, mills, has_moved = found.upto, found.balance_mills, found.position > 0
+    if not has_moved and position is None and at_ms is None:
+        raise NotFound(f"nothing ever moved on {account}; accounts are named as in user:1:available")
     if as_json:
         emit({"account": account, "position": upto, "balance_mills": mills})
         return
@@ -99,10 +101,11 @@ def account_story(account: str, position: int | None, moment: str | None, after:
         ]
         listing(rows, ("what", "note", "count", "delta_mills"), as_json=False)
         say(f"and {last.balance_mills:,} mills = {quota(last.balance_mills)} quota after position {last.upto:,}")
-        if is_guarded(account) and disagree is not None:
-            say("sum, statement and kept balance agree" if not disagree else "")
+        if is_guarded(account) and not disagree:
+            agreed = "sum, statement and kept balance agree"
+            say(agreed if disagree is not None else "the lists are too far behind to compare three ways now")
     for one in disagree or ():
-        raise Refused(
+        raise Failure(
             f"three ways do not agree on {account} at position {one.position:,}: the sum of its postings is {one.summed}, "
             f"its statement says {one.running}, the ledger keeps {one.kept} mills; see `veloera ledger verify`"
         )
@@ -129,17 +132,19 @@ def _upto(books: Books, position: int | None, at_ms: int | None) -> int:
     return books.store.head() if position is None else position
 
 
-def _summed(store: LedgerStore, account: str, position: int | None, at_ms: int | None) -> tuple[int, int]:
-    """(position, mills) from the facts alone."""
+def _summed(store: LedgerStore, account: str, position: int | None, at_ms: int | None) -> tuple[int, int, bool]:
+    """From the facts alone: up to which position, mills, and whether anything had moved by then."""
     with store.snapshot() as reader:
         head = reader.head() if position is None else min(position, reader.head())
         after = total = 0
+        has_moved = False
         with progress(head, "Adding up") as bar:
             while after < head and (page := reader.read_log(after, PAGE_FACTS)):
                 for recorded in page:
                     if recorded.position > head or (at_ms is not None and recorded.fact.at > at_ms):
-                        return after, total
-                    total += sum(delta for name, delta in recorded.fact.postings if name == account)
+                        return after, total, has_moved
+                    moved = [delta for name, delta in recorded.fact.postings if name == account]
+                    total, has_moved = total + sum(moved), has_moved or bool(moved)
                     bar.update(recorded.position - after)
                     after = recorded.position
-        return after, total
+        return after, total, has_moved

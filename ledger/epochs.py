@@ -7,8 +7,11 @@ Where other machines hold in the same ledger, only what this machine knows to be
 import fcntl
 import os
 import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import time_ns
+
+import msgspec
 
 from domain.commands import Expire
 from ledger.store import LedgerStore, OpenHold
@@ -61,23 +64,50 @@ class Epoch:
 
 
 def end_dead_holds(store: LedgerStore, writer: Writer, epoch: Epoch) -> int:
-    """Expire every open hold whose process is dead, or whose deadline has passed; how many were ended.
+    """Expire every open hold whose process is dead, or whose deadline has passed by the ledger's clock; how many were ended.
 
     `not_yet` and `stale` are left to the next round: the hold is alive, or grew while it was looked at.
     """
-    ended, after = 0, ""
+    ended = 0
     alive: dict[str, bool] = {}
-    now = time_ns() // 1_000_000
-    while holds := store.open_holds(after=after):
-        for hold in holds:
-            if hold.epoch not in alive:
-                alive[hold.epoch] = epoch.is_alive(hold.epoch)
-        over = [hold for hold in holds if not alive[hold.epoch] or hold.deadline <= now]
-        expiries = [expiry(hold, epoch.node, dead=not alive[hold.epoch]) for hold in over]
-        # A page at a time: one commit for each would hold up a start by milliseconds a hold.
-        ended += sum(result.status == "created" for result in writer.submit_all_blocking(expiries))
-        after = holds[-1].charge
-    return ended
+    while True:
+        now, first = _last_moment(store), None
+        after = ""
+        while holds := store.open_holds(after=after):
+            for hold in holds:
+                if hold.epoch not in alive:
+                    alive[hold.epoch] = epoch.is_alive(hold.epoch)
+            over = [hold for hold in holds if not alive[hold.epoch] or hold.deadline <= now]
+            running = [hold for hold in holds if alive[hold.epoch] and hold.deadline > now]
+            ended += _end(over, writer, epoch.node, alive)
+            first = min([*running, *([first] if first else [])], key=_deadline, default=None)
+            after = holds[-1].charge
+        # The newest fact may be old. What ends first is tried: when it is over, that fact says how late it is.
+        if first is None or not _end([first], writer, epoch.node, alive):
+            return ended
+        ended += 1
+
+
+def _end(holds: Sequence[OpenHold], writer: Writer, node: str, alive: Mapping[str, bool]) -> int:
+    """A page at a time: one commit for each would hold up a start by milliseconds a hold."""
+    expiries = [expiry(hold, node, dead=not alive[hold.epoch]) for hold in holds]
+    return sum(result.status == "created" for result in writer.submit_all_blocking(expiries))
+
+
+def _last_moment(store: LedgerStore) -> int:
+    """When the newest fact was recorded, by the ledger's clock; the machine's may be an hour off. 0 in an empty log."""
+    newest = store.read_stored(store.head() - 1, 1)
+    return msgspec.json.decode(newest[0].state, type=_Moment).at if newest else 0
+
+
+class _Moment(msgspec.Struct):
+    """The part of any fact that is asked for here, also of one that a newer version wrote."""
+
+    at: int = 0
+
+
+def _deadline(hold: OpenHold) -> int:
+    return hold.deadline
 
 
 def expiry(hold: OpenHold, node: str, *, dead: bool) -> Expire:

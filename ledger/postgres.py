@@ -21,7 +21,7 @@ from ledger.errors import LedgerUnavailable
 from ledger.postgres_arrays import byteas, texts
 from ledger.postgres_commit import Attempt, Committing, MoreToLock, OutcomeUnknown
 from ledger.postgres_connection import Address, Limits, Link
-from ledger.postgres_lead import ServerLead
+from ledger.postgres_lead import HELD, ServerLead, key_of
 from ledger.postgres_readers import Readers
 from ledger.postgres_reading import SEAL_COLUMNS, PostgresReader, Snapshot
 from ledger.postgres_recorder import PostgresRecorder, recorder_at
@@ -135,6 +135,9 @@ class PostgresStore(PostgresReader):
         return self._readers.write(sql, seal) > 0
 
     def lead(self, name: str) -> ServerLead | None:
+        key = key_of(self.address, name)
+        if self._all(HELD, (key, key)):
+            return None
         return ServerLead.taken(self.address, name)
 
     def put_session(self, session: Session) -> None:

@@ -101,7 +101,7 @@ class Address:
             raise StoreRefused(f"SQL_DSN is no connection string of PostgreSQL: {EXPECTED}") from None
         if "@" in str(self._given.get("host")):
             raise StoreRefused("SQL_DSN has an @ in its password: write it %40, or the rest is taken for the host")
-        self._hosts = hosts_of(*(str(self._given.get(name) or "") for name in ("host", "hostaddr", "port")))
+        self._hosts = hosts_of(self._given)
         self.schema = schema
         self.limits = limits or Limits()
 

@@ -6,6 +6,7 @@ seen a later one never goes back.
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from time import monotonic
 from typing import Protocol, TypeVar
 
 import psycopg
@@ -22,45 +23,59 @@ class Session(Protocol):
 
 
 S = TypeVar("S", bound=Session)
+Host = tuple[tuple[str, str], ...]
+"""Its part of a connection string: names and values."""
+
+SILENT_S = 1.0
+LEFT_ALONE_S = 10.0
+"""For so long nobody waits again for a host that did not answer."""
 
 
 class Hosts:
     """The servers of one connection string, and the latest timeline that this process has seen on any of them."""
 
-    def __init__(self, each: tuple[tuple[tuple[str, str], ...], ...]) -> None:
+    def __init__(self, each: tuple[Host, ...]) -> None:
         self._each = each
         self._newest = 0
+        self._silent_until: dict[Host, float] = {}
 
     def open(self, connect: Callable[[Mapping[str, str]], S], timeline: Callable[[S], int]) -> S:
-        """`connect` to one of them, given its part of the connection string, or to whichever libpq chooses, given nothing.
+        """`connect` to the right one of them, given its part of the connection string.
 
-        Raises psycopg.OperationalError, also when all that answers has been replaced.
+        Each is asked every time: a process that slept through a promotion has seen no later timeline, and would believe whoever is
+        named first. Raises psycopg.OperationalError, also when all that answer have been replaced.
         """
-        if len(self._each) == 1 or self._newest:
-            session = connect({})
-            if self._is_newest(session, timeline):
-                return session
-        return self._ask_each(connect, timeline)
-
-    def _ask_each(self, connect: Callable[[Mapping[str, str]], S], timeline: Callable[[S], int]) -> S:
         found: S | None = None
-        failure = psycopg.OperationalError(
-            f"a later server has taken the place of all that answer (its timeline is {self._newest}): "
-            "where it was replaced on purpose, as by a restored dump, start this process again"
-        )
-        for host in self._each:
+        failure = psycopg.OperationalError("no server is named")
+        is_replaced = False
+        for host in self._speaking():
+            began = monotonic()
             try:
                 session = connect(dict(host))
             except psycopg.OperationalError as error:
-                failure = failure if self._newest else error
+                failure = error
+                if monotonic() - began > SILENT_S:
+                    self._silent_until[host] = monotonic() + LEFT_ALONE_S
                 continue
             if self._is_newest(session, timeline):
                 if found is not None:
                     found.close()
                 found = session
-        if found is None:
-            raise failure
-        return found
+            else:
+                is_replaced = True
+        if found is not None:
+            return found
+        if is_replaced:
+            raise psycopg.OperationalError(
+                f"a later server has taken the place of the one that answers (timeline {self._newest}); where it was replaced "
+                "on purpose, as by a restored dump, start this process again"
+            )
+        raise failure
+
+    def _speaking(self) -> list[Host]:
+        """All of them, or those that did not keep us waiting a moment ago."""
+        now = monotonic()
+        return [host for host in self._each if self._silent_until.get(host, 0) < now] or list(self._each)
 
     def _is_newest(self, session: S, timeline: Callable[[S], int]) -> bool:
         """Closes it when it is not."""
@@ -76,9 +91,14 @@ class Hosts:
         return True
 
 
+def hosts_of(given: Mapping[str, object]) -> Hosts:
+    """Of a connection string, parsed. The same for everybody who names the same servers: what one has seen, all know."""
+    return _hosts_of(*(str(given.get(name) or "") for name in ("host", "hostaddr", "port")))
+
+
 @lru_cache(maxsize=256)
-def hosts_of(host: str, hostaddr: str, port: str) -> Hosts:
-    """Lists as libpq takes them. The same object for everybody who names the same servers: what one has seen, all know."""
+def _hosts_of(host: str, hostaddr: str, port: str) -> Hosts:
+    """Of lists as libpq takes them."""
     lists = {
         name: value.split(",") for name, value in (("host", host), ("hostaddr", hostaddr), ("port", port)) if value
     }

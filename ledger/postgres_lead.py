@@ -8,6 +8,14 @@ from ledger.postgres_connection import Address, Link
 from ledger.postgres_schema import lock_key
 
 ANSWER_S = 2.0
+HELD = """SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+    AND classid::bigint = (%s::bigint >> 32) & 4294967295 AND objid::bigint = %s::bigint & 4294967295
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+"""Rows where somebody has a lock, told by its key, twice. Asked before a session is made to take it: most ask and never get it."""
+
+
+def key_of(address: Address, name: str) -> int:
+    return lock_key(address.schema, f"lead:{name}")
 
 
 class ServerLead:
@@ -22,8 +30,7 @@ class ServerLead:
         # Others wait for the server to notice that a leader's machine is gone: here within 5 s.
         link = address.connect(f"lead {name}", tcp_keepalives_idle=2, tcp_keepalives_interval=1, tcp_user_timeout="5s")
         try:
-            key = lock_key(address.schema, f"lead:{name}")
-            (got,) = link.execute("SELECT pg_try_advisory_lock(%s)", (key,)).fetchall()[0]
+            (got,) = link.execute("SELECT pg_try_advisory_lock(%s)", (key_of(address, name),)).fetchall()[0]
         except psycopg.OperationalError as error:
             link.close()
             raise address.unavailable("asked for the lead", error) from error

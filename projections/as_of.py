@@ -114,7 +114,7 @@ def checkpoints(reader: Reader, accounts: Iterable[str]) -> tuple[int, dict[str,
 
 
 def _sum(reader: Reader, number: int) -> int | None:
-    counted = "SELECT count(*) FROM (SELECT 1 FROM statements_v1 WHERE account = ? LIMIT ?) some"
+    counted = "SELECT count(*) FROM (SELECT 1 FROM statements_v1 WHERE account = ? LIMIT ?) few"
     (count,) = reader.execute(counted, (number, MAX_SUMMED_POSTINGS + 1)).fetchone()
     if count > MAX_SUMMED_POSTINGS:
         return None

@@ -86,7 +86,8 @@ def check(store: LedgerStore, read: ReadModel, names: list[str]) -> list[Disagre
         return []
     try:
         position, known = read.checkpoints(guarded)
-    except ProjectionError:
+    except ProjectionError as error:
+        log.warning("balance_check_cannot_read error=%s", error)
         return None
     # After the read model was read: the ledger is at least as far by then, and the facts between them are known.
     with store.snapshot() as reader:

@@ -16,7 +16,9 @@ import psycopg
 from psycopg import sql
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from ledger.postgres_hosts import TIMELINE_SQL, hosts_of
 from projections.amounts import Stored, stored
 from projections.database import CHUNK_ROWS, POSITIONS_DDL, Row, Value
 from projections.dialects import POSTGRES, PostgresDialect, array_of, without_nul
@@ -46,8 +48,20 @@ class _Exact(Loader):
 
 def connect(dsn: str, schema: str, *settings: str) -> Connection:
     """A session whose tables are those of a schema. Raises psycopg.OperationalError."""
+    connection = hosts_of(conninfo_to_dict(dsn)).open(lambda host: _connected(make_conninfo(dsn, **host)), _timeline)
+    chosen = ("jit = off", f"search_path = {schema}", KEEPALIVE, *settings)
+    try:
+        connection.execute("; ".join(f"SET {setting}" for setting in chosen).encode(), prepare=False)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connected(dsn: str) -> Connection:
     connection: Connection = psycopg.connect(
         dsn,
+        target_session_attrs="read-write",  # of several hosts the one that the ledger writes
         autocommit=True,
         connect_timeout=CONNECT_TIMEOUT_S,
         application_name="veloera read models",
@@ -57,13 +71,13 @@ def connect(dsn: str, schema: str, *settings: str) -> Connection:
         client_encoding="utf8",
     )
     connection.adapters.register_loader("numeric", _Exact)
-    chosen = ("jit = off", f"search_path = {schema}", KEEPALIVE, *settings)
-    try:
-        connection.execute("; ".join(f"SET {setting}" for setting in chosen).encode(), prepare=False)
-    except BaseException:
-        connection.close()
-        raise
     return connection
+
+
+def _timeline(connection: Connection) -> int:
+    ((found,),) = connection.execute(TIMELINE_SQL).fetchall()
+    assert isinstance(found, int), "the server was asked for a number"
+    return found
 
 
 @lru_cache(maxsize=512)

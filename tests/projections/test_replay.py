@@ -34,7 +34,7 @@ def busy(house: House, calls: int = 60) -> None:
     story.play([Step(kinds[n % len(kinds)], n * 7, n * 100) for n in range(calls)])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(drawn=steps, sizes=st.lists(st.integers(1, 12), min_size=1, max_size=5))
 def test_a_log_folds_to_the_same_bytes_whatever_the_pages(drawn: list[Step], sizes: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -33,7 +33,7 @@ from tests.projections.whereabouts import ON_BOTH, plant
 pytestmark = ON_BOTH
 
 ROOT = Path(__file__).parent.parent.parent
-KILLS = int(os.environ.get("FOLD_KILLS", "4"))
+KILLS = int(os.environ.get("FOLD_KILLS", "3"))
 TAKEOVER_S = 2.0
 
 
