@@ -71,8 +71,8 @@ def end_dead_holds(store: LedgerStore, writer: Writer, epoch: Epoch) -> int:
     ended = 0
     alive: dict[str, bool] = {}
     while True:
-        now, first = _last_moment(store), None
-        after = ""
+        now, after = _last_moment(store), ""
+        first: OpenHold | None = None
         while holds := store.open_holds(after=after):
             for hold in holds:
                 if hold.epoch not in alive:
@@ -80,7 +80,8 @@ def end_dead_holds(store: LedgerStore, writer: Writer, epoch: Epoch) -> int:
             over = [hold for hold in holds if not alive[hold.epoch] or hold.deadline <= now]
             running = [hold for hold in holds if alive[hold.epoch] and hold.deadline > now]
             ended += _end(over, writer, epoch.node, alive)
-            first = min([*running, *([first] if first else [])], key=_deadline, default=None)
+            for hold in running:
+                first = hold if first is None or hold.deadline < first.deadline else first
             after = holds[-1].charge
         # The newest fact may be old. What ends first is tried: when it is over, that fact says how late it is.
         if first is None or not _end([first], writer, epoch.node, alive):
@@ -104,10 +105,6 @@ class _Moment(msgspec.Struct):
     """The part of any fact that is asked for here, also of one that a newer version wrote."""
 
     at: int = 0
-
-
-def _deadline(hold: OpenHold) -> int:
-    return hold.deadline
 
 
 def expiry(hold: OpenHold, node: str, *, dead: bool) -> Expire:

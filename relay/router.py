@@ -51,10 +51,9 @@ class Router:
     def _draw(self, place: Place, attempt: int, tried: set[int]) -> Served:
         at = min(attempt, len(place.tiers) - 1)
         tier, bounds = place.tiers[at], place.bounds[at]
-        if len(tier) > 1 or tried:
-            drawn = tier[bisect_right(bounds, self._random.random() * bounds[-1], hi=len(tier) - 1)]
-            return drawn if drawn.channel.id not in tried else self._draw_fresh(place, tier, tried)
-        return tier[0]
+        last = len(tier) - 1
+        drawn = tier[bisect_right(bounds, self._random.random() * bounds[-1], hi=last) if last else 0]
+        return drawn if drawn.channel.id not in tried else self._draw_fresh(place, tier, tried)
 
     def _draw_fresh(self, place: Place, tier: Sequence[Served], tried: set[int]) -> Served:
         fresh = tuple(served for served in tier if served.channel.id not in tried)
