@@ -11,10 +11,11 @@ RUNTIME := $(VENV)/.installed-runtime
 EVERYTHING := $(VENV)/.installed-everything
 
 ROUNDS ?= 1000
+SEEDS ?= 10000
 ARGS ?=
 
 .PHONY: help install install-runtime serve test test-stock lint check-style check-mypy check-pyright check-imports format bench \
-        crash lock clean
+        crash simulate mutate lock clean
 
 help: ## List these commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -57,8 +58,14 @@ format: $(EVERYTHING) ## Write the style into the files.
 bench: $(EVERYTHING) ## Measure speed and memory with durable billing on, beside a bare echo on the same core.
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-crash: $(EVERYTHING) ## Kill the gateway and the ledger ROUNDS times under load, and count what was lost: nothing.
+crash: $(EVERYTHING) ## Kill writers (ROUNDS on each store), gateways and PostgreSQL under load, and count what was lost: nothing.
 	@$(BIN)/python -m tests.crash.run --rounds $(ROUNDS) $(ARGS)
+
+simulate: $(EVERYTHING) ## Run SEEDS seeds of the simulator: nodes, faults and a second opinion on every answer. One seed gives a run again.
+	@$(BIN)/python -m tests.simulator --seeds $(SEEDS) --processes 2 $(ARGS)
+
+mutate: $(EVERYTHING) ## Break `decide` in every small way, one at a time, and count what the laws notice.
+	@$(BIN)/python -m tests.mutation $(ARGS)
 
 lock: $(EVERYTHING) ## Resolve both locks again; UPGRADE=1 moves every pin to its newest version.
 	@$(call compile,requirements.lock,--group build)

@@ -1,4 +1,5 @@
-"""A payment: ordered, paid or failed, perhaps reversed. Money that arrived is never refused: what does not fit is flagged.
+"""A payment: ordered, paid or failed, perhaps reversed. Money that arrived and does not fit its order is flagged; only an account
+that can hold no more refuses it.
 
 Its stream is named for the provider and the trade number, so a notice that comes ten times credits once.
 """

@@ -16,7 +16,7 @@ from domain.commands import Command
 from domain.pricing import Price
 from domain.usage import Usage
 from ledger.errors import LedgerClosed, LedgerError, LedgerUnavailable
-from relay.errors import Insufficient, Unavailable
+from relay.errors import Forbidden, Insufficient, Unavailable
 
 log = logging.getLogger("veloera.relay")
 
@@ -185,7 +185,7 @@ def _is_over(command: End, result: Result) -> bool:
 
 
 async def open_hold(ledger: Ledger, command: commands.Hold) -> Hold:
-    """Hold before anything is sent. Raises Insufficient, Unavailable; then nothing is held."""
+    """Hold before anything is sent. Raises Insufficient, Forbidden (a frozen user), Unavailable; then nothing is held."""
     try:
         result = await outcome(ledger, command)
     except LedgerError as error:
@@ -193,6 +193,10 @@ async def open_hold(ledger: Ledger, command: commands.Hold) -> Hold:
     if result.status == "insufficient":
         of = "your key's limit" if result.account.startswith("key:") else "user quota"
         raise Insufficient(needed_mills=result.needed, available_mills=result.available, of=of)
+    if result.status == "frozen":
+        raise Forbidden(
+            "your account is frozen: nothing new is charged to it; ask whoever runs this gateway", code="user_frozen"
+        )
     if not result.ok:
         raise Unavailable(f"the hold was not made: {result.status} {result.why}")
     return _opened(ledger, command)

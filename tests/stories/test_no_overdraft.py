@@ -116,3 +116,17 @@ async def test_a_limited_key_cannot_be_overdrawn_either(gateway: Gateway, upstre
     assert 0 < answered <= 5
     assert {reply.status for reply in replies if reply.status != 200} <= {401, 403}
     assert customer.spent_mills() == answered * PRICE_QUOTA * 1000
+
+
+def test_a_frozen_user_is_told_so_and_nothing_goes_upstream(gateway: Gateway, upstream: Upstream) -> None:
+    model = gateway.offer(upstream.url(), ratio=1, completion=1)
+    upstream.always(wire.chat(usage=wire.tokens(10, 50)), model=model)
+    customer = gateway.customer()
+
+    gateway.root.post(f"/api/user/{customer.user_id}/freeze", {"reason": "asked"})
+    answer = customer.chat(model)
+
+    assert answer.status_code == 403
+    assert answer.json()["error"]["code"] == "user_frozen"
+    assert upstream.calls(model=model) == []
+    assert customer.spent_mills() == 0
