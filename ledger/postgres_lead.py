@@ -1,5 +1,6 @@
 """The lead among all processes on a server: an advisory lock of a session of its own, lost with the session."""
 
+from contextlib import suppress
 from time import monotonic
 
 import psycopg
@@ -53,4 +54,9 @@ class ServerLead:
         return not is_standby
 
     def close(self) -> None:
+        """Give it away at once: a server only notices after a moment that a session has ended."""
+        if not self._link.closed:
+            self._link.until = monotonic() + ANSWER_S
+            with suppress(psycopg.OperationalError):
+                self._link.execute("SELECT pg_advisory_unlock_all()")
         self._link.close()
