@@ -75,7 +75,7 @@ def settle(command: commands.Settle, books: Books) -> Result:
     opened = _open_hold(command, books)
     if isinstance(opened, Result):
         return _settled_again(command, opened)
-    paid, spare = _affordable(command, command.cost, opened, books)
+    paid = _affordable(command, command.cost, opened, books)
     fact = ChargeSettled(
         at=books.now,
         user=command.user,
@@ -102,7 +102,6 @@ def settle(command: commands.Settle, books: Books) -> Result:
         attempts=command.attempts,
         postings=_ending_postings(command, opened, paid, command.cost - paid),
     )
-    assert spare >= 0, "a settlement never gives back more than was held"
     books.record(command.charge, fact)
     return Result("created", fact)
 
@@ -226,14 +225,14 @@ def _short_of(command: commands.OnCharge, amount: int, books: Books) -> Result |
     return too_large(held, total) if total > MAX_ACCOUNT_MILLS else None
 
 
-def _affordable(command: commands.OnCharge, cost: int, held: int, books: Books) -> tuple[int, int]:
-    """(paid, given back): up to what was held from the hold, beyond it only what is spendable above the floors."""
+def _affordable(command: commands.OnCharge, cost: int, held: int, books: Books) -> int:
+    """What is paid: up to what was held from the hold, beyond it only what is spendable above the floors."""
     if cost <= held:
-        return cost, held - cost
+        return cost
     rest = min(cost - held, max(0, books.spendable(accounts.available(command.user))))
     if command.capped:
         rest = min(rest, max(0, books.spendable(accounts.cap(command.key))))
-    return held + rest, 0
+    return held + rest
 
 
 def _open_hold(command: commands.EndCharge, books: Books) -> int | Result:
@@ -248,6 +247,8 @@ def _open_hold(command: commands.EndCharge, books: Books) -> int | Result:
         raise Broken(f"stream {command.charge} does not begin with a hold")
     if _payer(first) != _payer(command):
         return Result("invalid", first, why="another payer holds this charge")
+    if command.extensions < 0:
+        return Result("stale", first, why="no charge has fewer than no extensions")
     total = first.amount
     for n in range(1, command.extensions + 2):
         more = books.history(streams.extension(command.charge, n))
@@ -266,7 +267,7 @@ def _settle_late(command: commands.Settle, books: Books, past: Sequence[Fact]) -
     assert isinstance(first, ChargeHeld), "an expired charge begins with its hold"
     if _payer(first) != _payer(command):
         return Result("invalid", first, why="another payer held this charge")
-    paid, _ = _affordable(command, command.cost, 0, books)
+    paid = _affordable(command, command.cost, 0, books)
     fact = ChargeSettledLate(
         at=books.now,
         command_key="late",

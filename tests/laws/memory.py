@@ -1,7 +1,7 @@
 """The smallest store that `decide` can be driven with: dictionaries, and the same strictness as a database.
 
 A command sees only the accounts and streams that it names. A fact that is written at a version that is taken, or a balance
-that is moved without having been read, is an error here, as it is in a database.
+that is moved without having been read, is an error here, as it is in a database. And every fact passes the auditor.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from domain.events import Fact
 from domain.ledger import decide
 from domain.streams import StreamId
 from ledger.mapper import encode
+from tests.laws.auditor import Auditor
 
 Written = tuple[StreamId, int, str, bytes]
 """A fact as a store keeps it: stream, version, topic, bytes."""
@@ -26,6 +27,7 @@ class Memory:
         self.balances: dict[str, Guard] = {}
         self.streams: dict[StreamId, list[Fact]] = {}
         self.log: list[Written] = []
+        self.auditor = Auditor()
 
     def commit(self, batch: Sequence[Command], now: int) -> Decision:
         accounts = {account for command in batch for account in command.accounts()}
@@ -34,6 +36,7 @@ class Memory:
         history = {name: tuple(self.streams[name]) for name in streams if name in self.streams}
         decision = decide(batch, guards, history, now)
         self._write(decision, accounts)
+        self.auditor.read(decision.entries, now)
         return decision
 
     def _write(self, decision: Decision, read: set[str]) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from domain import accounts, api_key, channel, commands, streams, user
 from domain.events import ChannelTerms, ChargeExtended, ChargeReleased, ChargeSettled, Fact, KeyTerms, SettingChanged
 from ledger.sqlite import SqliteStore
+from ledger.store import LedgerStore
 from ledger.vault import open_vault
 from ledger.verify import verify
 from ledger.writer import Writer
@@ -108,7 +109,7 @@ class ScriptedUpstream:
 class House:
     """The relay and its ledger, and what can be asked of them afterwards."""
 
-    store: SqliteStore
+    store: LedgerStore
     writer: Writer
     directory: Directory
     desk: Desk
@@ -171,8 +172,14 @@ class House:
         self.store.close()
 
 
-def open_house(folder: Path, *, opening_mills: int = OPENING_MILLS, hold_output_tokens: int = 4096) -> House:
-    store = SqliteStore(folder, synchronous="NORMAL")
+def open_house(
+    folder: Path,
+    *,
+    opening_mills: int = OPENING_MILLS,
+    hold_output_tokens: int = 4096,
+    store: LedgerStore | None = None,
+) -> House:
+    store = store or SqliteStore(folder, synchronous="NORMAL")
     vault = open_vault(store, folder)
     writer = Writer(store)
     make(writer, user.creation(claim="u", profile=vault.put("{}"), password=vault.put("-"), grant_mills=opening_mills))

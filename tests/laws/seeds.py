@@ -17,3 +17,8 @@ def chance(*purpose: object) -> random.Random:
 def show() -> None:
     """Say how to draw the same again; pytest shows it with a failure."""
     print(f"drawn with LEDGER_SEED={SEED}")  # noqa: T201  (what a failing random test must leave behind)
+
+
+def examples(number: int) -> int:
+    """How many examples a law draws: `number`, or LAW_PERCENT of it."""
+    return max(1, number * int(os.environ.get("LAW_PERCENT", "100")) // 100)

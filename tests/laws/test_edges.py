@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from domain import commands
-from domain.books import Guard, Result
+from domain import commands, events
+from domain.books import Guard
 from domain.commands import Command
 from tests.laws import calls
+from tests.laws.asking import ask, deletion
 from tests.laws.memory import Memory
 
 MOST_MILLS = 9 * 10**15 * 1_000
@@ -45,13 +47,15 @@ def test_a_correction_over_either_edge_is_refused(memory: Memory, quota: int) ->
     assert available(memory) == 0
 
 
-@pytest.mark.parametrize("how", ["grant", "adjust_by", "adjust_to"])
+@pytest.mark.parametrize("how", ["grant", "adjust_by", "adjust_to", "open", "check_in", "code", "payment", "resolved"])
 def test_what_is_held_counts_as_well_so_that_it_can_always_be_given_back(memory: Memory, how: str) -> None:
     ask(memory, commands.Grant(user=1, amount=MOST_MILLS, why="opening"), calls.hold(MOST_MILLS))
+    ask(memory, calls.code(1_000), calls.order(1_000, "T1"), calls.paid("T2", user=0))
 
-    refused = ask(memory, gift(how, MOST_MILLS))
+    refused = ask(memory, gift(how, 1_000))
 
-    assert refused.status == "too_large"
+    assert (refused.status, refused.account) == ("too_large", "user:1:available")
+    assert (refused.needed, refused.available) == (MOST_MILLS + 1_000, MOST_MILLS)
     assert ask(memory, calls.release()).status == "created"
     assert available(memory) == MOST_MILLS
 
@@ -114,13 +118,79 @@ def test_an_overdraft_made_by_an_administrator_takes_no_hold_not_even_of_nothing
     assert (refused.status, refused.available) == ("insufficient", -1)
 
 
-def ask(memory: Memory, *batch: Command) -> Result:
-    """The last answer."""
-    return memory.commit(batch, 1_800_000_000_000).results[-1]
+def test_an_invite_wallet_holds_as_much_as_any_account_and_not_a_mill_more(memory: Memory) -> None:
+    ask(memory, commands.Open(user=1, amount=0, invite=MOST_MILLS - 60, source="s", row="r", digest="d"))
+
+    full = [ask(memory, brought(name, bonus)) for name, bonus in (("eve", 61), ("zoe", 60), ("kim", 0), ("lou", 1))]
+
+    assert [result.status for result in full] == ["too_large", "created", "created", "too_large"]
+    assert (full[0].account, full[0].needed) == ("user:1:invite", MOST_MILLS + 1)
 
 
-def available(memory: Memory) -> int:
-    return memory.balances.get("user:1:available", Guard(0)).balance
+@pytest.mark.parametrize("amount", ["limit", "grant", "invited_bonus", "inviter_bonus"])
+@pytest.mark.parametrize(
+    ("mills", "status"), [(-1, "too_large"), (MOST_MILLS + 1, "too_large"), (MOST_MILLS, "created")]
+)
+def test_what_a_registration_gives_lies_between_nothing_and_the_most(
+    memory: Memory, amount: str, mills: int, status: str
+) -> None:
+    made = calls.key_of(1, limit=1) if amount == "limit" else brought("eve", 0)
+
+    result = ask(memory, msgspec.structs.replace(made, **{amount: mills}))
+
+    assert (result.status, result.needed) == (status, mills if status == "too_large" else 0)
+
+
+@pytest.mark.parametrize(("grant", "bonus"), [(10, -5), (-5, 10)])
+def test_no_part_of_what_a_new_user_starts_with_is_negative(memory: Memory, grant: int, bonus: int) -> None:
+    made = msgspec.structs.replace(brought("eve", 0), grant=grant, invited_bonus=bonus)
+
+    assert ask(memory, made).status == "too_large"
+
+
+@pytest.mark.parametrize(("bonus", "status"), [(5, "created"), (6, "too_large")])
+def test_what_a_new_user_starts_with_fits_together(memory: Memory, bonus: int, status: str) -> None:
+    made = msgspec.structs.replace(brought("eve", 0), grant=MOST_MILLS - 5, invited_bonus=bonus)
+
+    assert ask(memory, made).status == status
+
+
+def test_a_bonus_that_nobody_gives_takes_no_room(memory: Memory) -> None:
+    ask(memory, deletion(1))
+
+    made = msgspec.structs.replace(brought("eve", MOST_MILLS), grant=MOST_MILLS, invited_bonus=5)
+
+    assert ask(memory, made).status == "created"
+    assert (available(memory, 2), memory.balances.get("user:1:invite", Guard(0)).balance) == (MOST_MILLS, 0)
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**63, 2**64, 10**30])
+def test_an_id_that_was_never_given_is_nobodys(memory: Memory, number: int) -> None:
+    ask(memory, calls.code(5), calls.paid("T2", user=0))
+    asked: list[Command] = [
+        commands.Grant(user=number, amount=1, why="gift"), commands.Adjust(command_key="a", user=number, delta=1),
+        commands.Open(user=number, amount=1, source="s", row="r", digest="d"), commands.Freeze(user=number),
+        commands.CheckIn(user=number, day="2027-01-15", amount=1), commands.SetCreditLimit(user=number, limit=1),
+        commands.TransferInvite(command_key="x", user=number, amount=1), calls.redeem(user=number), calls.redeem(number),
+        calls.order(5, user=number), calls.resolve(5, "T2", user=number), calls.key_of(number),
+        commands.LimitKey(key=number, target=1), commands.DeleteCode(code=number),
+    ]  # fmt: skip
+    before = len(memory.log)
+
+    found = {ask(memory, command).status for command in asked}
+
+    assert found == {"not_found"}
+    assert len(memory.log) == before
+
+
+def brought(name: str, bonus: int) -> commands.Register:
+    """Somebody whom user 1 brought."""
+    made = events.UserCreated(profile=f"profile-{name}", password="h", claim=name, inviter=1)
+    return commands.Register(kind="user", created=made, inviter_bonus=bonus)
+
+
+def available(memory: Memory, user: int = 1) -> int:
+    return memory.balances.get(f"user:{user}:available", Guard(0)).balance
 
 
 def gift(how: str, mills: int) -> Command:
@@ -128,4 +198,10 @@ def gift(how: str, mills: int) -> Command:
         return commands.Grant(user=1, amount=mills, why="gift")
     if how == "adjust_by":
         return commands.Adjust(command_key="a", user=1, delta=mills)
+    if how == "open":
+        return commands.Open(user=1, amount=mills, source="s", row="r", digest="d")
+    if how == "check_in":
+        return commands.CheckIn(user=1, day="2027-01-15", amount=mills)
+    if how in {"code", "payment", "resolved"}:
+        return {"code": calls.redeem(), "payment": calls.paid("T1"), "resolved": calls.resolve(mills, "T2")}[how]
     return commands.Adjust(command_key="a", user=1, target=mills // 1_000)

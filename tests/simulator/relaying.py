@@ -15,7 +15,7 @@ from domain.pricing import Price
 from domain.usage import Usage
 from ledger.errors import LedgerError, LedgerUnavailable
 from relay.credit import Hold, open_hold
-from relay.errors import Insufficient, Unavailable
+from relay.errors import Forbidden, Insufficient, Unavailable
 from tests.simulator.faults import Breach
 from tests.simulator.loop import pause
 from tests.simulator.redis import RedisGone
@@ -121,7 +121,7 @@ async def _held(process: Process, request: Request) -> Hold | Said:
     )
     try:
         return await open_hold(process.ledger, command)
-    except Insufficient:
+    except (Insufficient, Forbidden):
         return "refused"
     except Unavailable:
         return "unavailable"

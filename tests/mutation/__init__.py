@@ -1,0 +1,1 @@
+"""Breaks `decide` in every small way and counts how often the laws notice: `python -m tests.mutation`."""
