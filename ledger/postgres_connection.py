@@ -141,17 +141,18 @@ class Address:
         """
         told = self.conninfo(purpose, settings)
         try:
-            link = self._hosts.open(
-                lambda host: Link.connect(make_conninfo(told, **host), autocommit=True, prepare_threshold=1),
-                lambda link: int(link.execute(TIMELINE_SQL).fetchall()[0][0]),
-            )
+            link = self._hosts.open(lambda host: self._opened(make_conninfo(told, **host)), _timeline)
         except psycopg.OperationalError as error:
             raise self.unavailable("reached", error) from error
-        link.answer_s = self.limits.answer_s
         for array, dumper in DUMPERS:
             link.adapters.register_dumper(array, dumper)
         for loader in (HexOfText, HexOfBinary):
             link.adapters.register_loader("uuid", loader)
+        return link
+
+    def _opened(self, conninfo: str) -> Link:
+        link = Link.connect(conninfo, autocommit=True, prepare_threshold=1)
+        link.answer_s = self.limits.answer_s
         return link
 
     def unavailable(self, what: str, error: psycopg.Error) -> LedgerUnavailable:
@@ -159,6 +160,10 @@ class Address:
         password = str(self._given.get("password") or "")
         said = said.replace(password, "***") if password else said
         return LedgerUnavailable(f"the ledger at {self} cannot be {what}: {said}")
+
+
+def _timeline(link: Link) -> int:
+    return int(link.execute(TIMELINE_SQL).fetchall()[0][0])
 
 
 class HexOfText(Loader):

@@ -52,12 +52,13 @@ class Hosts:
             began = monotonic()
             try:
                 session = connect(dict(host))
+                is_newest = self._is_newest(session, timeline)
             except psycopg.OperationalError as error:
                 failure = error
                 if monotonic() - began > SILENT_S:
                     self._silent_until[host] = monotonic() + LEFT_ALONE_S
                 continue
-            if self._is_newest(session, timeline):
+            if is_newest:
                 if found is not None:
                     found.close()
                 found = session

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -32,7 +33,7 @@ class Fork:
 
     def send_signal(self, number: signal.Signals) -> None:
         """Harmless when it is gone."""
-        if not self.ended(0):
+        with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._handle, number)
 
     def ended(self, within_s: float) -> bool:

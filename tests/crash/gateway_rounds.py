@@ -29,7 +29,7 @@ from tests.harness.waiting import eventually
 from tests.harness.wire import chat, chat_stream, tokens
 
 CLIENTS = 8
-MAX_LOAD_S = 0.8
+MAX_LOAD_S = 0.5
 AGAIN_AFTER_S = 0.05
 SERVES_AGAIN_WITHIN_S = 30.0
 PROMPT, COMPLETION = 20, 10

@@ -12,7 +12,7 @@ from tests.crash.gateway_rounds import rounds
 from tests.crash.where import Kind, ground
 from tests.laws.seeds import chance
 
-ROUNDS = max(2, int(os.environ.get("CRASH_ROUNDS", "10")) // 5)
+ROUNDS = max(2, int(os.environ.get("CRASH_ROUNDS", "6")) // 5)
 SHAPES: list[tuple[Kind, int]] = [("sqlite", 1), ("postgres", 2)]
 
 

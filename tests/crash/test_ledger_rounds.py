@@ -12,8 +12,8 @@ from tests.crash.forks import Forks
 from tests.crash.where import KINDS, Kind, ground
 from tests.laws.seeds import chance
 
-ROUNDS = int(os.environ.get("CRASH_ROUNDS", "10"))
-SERVER_ROUNDS = max(1, ROUNDS // 2)
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "6"))
+SERVER_ROUNDS = max(1, ROUNDS // 3)
 
 
 @pytest.mark.timeout(60 + 10 * ROUNDS)

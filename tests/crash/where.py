@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from time import time_ns
 from typing import Literal, NamedTuple
@@ -16,6 +19,7 @@ from tests.harness.mortal import MortalServer
 Kind = Literal["sqlite", "postgres"]
 KINDS: tuple[Kind, ...] = ("sqlite", "postgres")
 Store = SqliteStore | PostgresStore
+SCHEMAS = count(1)
 
 
 class Where(NamedTuple):
@@ -53,7 +57,7 @@ class Ground(NamedTuple):
     def ledger(self, name: str) -> Where:
         if self.server is None:
             return Where(self.folder / name)
-        return Where(self.folder / name, self.server.dsn(), name)
+        return Where(self.folder / name, self.server.dsn(), f"{name}_{next(SCHEMAS)}")
 
 
 @contextmanager
@@ -61,8 +65,15 @@ def ground(kind: Kind, folder: Path) -> Generator[Ground]:
     if kind == "sqlite":
         yield Ground(folder, None)
         return
-    with MortalServer(tcp=True) as server:
-        yield Ground(folder, server)
+    yield Ground(folder, mortal_server())
+
+
+@lru_cache
+def mortal_server() -> MortalServer:
+    """One for all rounds of a process, since it is there again after each of its deaths; gone at the end of the process."""
+    server = MortalServer(tcp=True)
+    atexit.register(server.remove)
+    return server.__enter__()
 
 
 def _skewed(skew_ms: int) -> Callable[[], int]:

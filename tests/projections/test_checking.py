@@ -39,7 +39,9 @@ def test_a_kept_balance_that_no_fact_made_is_found_with_all_three_numbers(person
 
     meddle(person, "ledger.db", "UPDATE balances SET balance = balance + 7 WHERE account = ?", NAME)
 
-    (found,) = check(person.store, read, [NAME]) or ()
+    disagreements = check(person.store, read, [NAME])
+    assert disagreements
+    found = disagreements[0]
     assert (found.summed, found.running, found.kept) == (before.balance, before.balance, before.balance + 7)
 
 
