@@ -31,6 +31,7 @@ from domain.events import ChannelTerms, KeyTerms
 from domain.pricing import Price, PriceBook
 from domain.units import mills
 from domain.usage import Usage
+from ledger.sealer import seal_here
 from ledger.sqlite import SqliteStore
 from ledger.vault import Vault, open_vault
 from projections.places import read_place
@@ -99,7 +100,7 @@ def _report(gateways: dict[str, Gateway], memory: dict[str, float], samples: dic
 
 
 def filled(folder: Path, *, users: int, keys: int, channels: int, facts: int, port: int) -> None:
-    """Fill a store that has been initialised: people, keys and channels first, then calls until it has so many facts. Then fold it."""
+    """Fill a store that has been initialised: people, keys and channels first, then calls until it has so many facts. Then fold and seal."""
     began = time.monotonic()
     # Nothing here has to survive a power loss: it is thrown away.
     store = SqliteStore(folder, synchronous="OFF")
@@ -116,6 +117,8 @@ def filled(folder: Path, *, users: int, keys: int, channels: int, facts: int, po
             assert read.await_head(FOLD_S).is_current, "it was given an hour"
         finally:
             read.close()
+        # A store that has grown is sealed as far as it goes: catching up is no part of a call.
+        seal_here(store, folder, "", time.time_ns() // 1_000_000)
     finally:
         store.close()
     say(f"filled in {time.monotonic() - began:.0f} s")
