@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from uuid import uuid4
@@ -297,11 +297,13 @@ def took_at_most(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def stopped(pids: list[int]) -> Iterator[None]:
-    """Processes of a server that this test started."""
+    """Processes of a server that this test started. One of them may end in the moment before it is stopped."""
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
         for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
