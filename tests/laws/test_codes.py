@@ -168,7 +168,7 @@ def test_a_change_by_somebody_who_looked_too_early_is_a_conflict(memory: Memory)
 
 @pytest.mark.parametrize(("uses", "rest"), [(3, 10), (None, 0)])
 def test_a_deleted_code_gives_back_what_is_left_and_opens_nothing(memory: Memory, uses: int | None, rest: int) -> None:
-    ask(memory, calls.code(5, gift=True, uses=uses), calls.redeem(user=1))
+    ask(memory, calls.code(5, gift=True, uses=uses), calls.redeem(user=1), changed(5, name="renamed"))
 
     result = ask(memory, DELETED)
 
@@ -176,7 +176,7 @@ def test_a_deleted_code_gives_back_what_is_left_and_opens_nothing(memory: Memory
     assert (result.fact.rest, dict(result.fact.postings).get("platform:promo", 0)) == (rest, rest)
     assert statuses(memory, calls.redeem(user=2), changed(6), DELETED) == ["not_found", "not_found", "exists"]
     assert isinstance(ask(memory, DELETED).fact, events.CodeDeleted)
-    assert ask(memory, gift_code.status_change(1, 2, 1)).status == "not_found"
+    assert ask(memory, gift_code.status_change(1, 3, 1)).status == "not_found"
 
 
 def test_a_code_that_never_was_is_not_found(memory: Memory) -> None:
