@@ -67,6 +67,8 @@ def check_all(command: Command, entries: Sequence[Entry], now: int) -> None:
                 said = (command.inviter, command.user, command.rebate, command.credited())
                 assert (fact.user, fact.invited, fact.amount, fact.source) == said
                 assert entry.stream == streams.rebate(command.credited())
+            case events.CodeRedeemed():
+                assert entry.stream == streams.redemption(fact.code, fact.user)
             case _ if isinstance(command, commands.Register) and entry is not entries[0]:
                 _check_with_first(command, entries[0].fact, entry)
             case _:

@@ -87,6 +87,12 @@ def test_a_code_is_issued_with_uses_and_a_budget_that_one_account_holds(
     assert balance(memory, "code:1:budget") == (mills * (uses or 0) if status == "created" else 0)
 
 
+def test_a_redemption_is_named_for_its_code_and_its_user(memory: Memory) -> None:
+    ask(memory, calls.code(5), calls.redeem(1, user=3))
+
+    assert streams.redemption(1, 3) in memory.streams
+
+
 def test_a_code_without_bound_has_no_floor_and_stops_where_an_account_ends(memory: Memory) -> None:
     ask(memory, calls.code(MOST, gift=True, uses=None), calls.redeem(user=1))
 
@@ -220,6 +226,15 @@ def test_a_rebate_fits_or_is_left_out(memory: Memory, room: int, rebated: int) -
 
     assert available(memory, 2) == MOST - room + rebated
     assert available(memory, 1) == 5
+
+
+@pytest.mark.parametrize(("rebate", "rebated"), [(9, 9), (10, 0)])
+def test_a_rebate_leaves_room_for_what_is_held(memory: Memory, rebate: int, rebated: int) -> None:
+    ask(memory, calls.code(5), commands.Grant(user=2, amount=MOST - 9, why="gift"), calls.hold(100, user=2))
+
+    ask(memory, calls.redeem(inviter=2, rebate=rebate))
+
+    assert available(memory, 2) == MOST - 109 + rebated
 
 
 def test_a_rebate_of_nothing_is_none_also_where_the_inviter_is_in_the_same_batch(memory: Memory) -> None:

@@ -47,10 +47,13 @@ def test_a_correction_over_either_edge_is_refused(memory: Memory, quota: int) ->
     assert available(memory) == 0
 
 
-@pytest.mark.parametrize("how", ["grant", "adjust_by", "adjust_to", "open", "check_in", "code", "payment", "resolved"])
+@pytest.mark.parametrize(
+    "how", ["grant", "adjust_by", "adjust_to", "open", "check_in", "transfer", "code", "payment", "resolved"]
+)
 def test_what_is_held_counts_as_well_so_that_it_can_always_be_given_back(memory: Memory, how: str) -> None:
     ask(memory, commands.Grant(user=1, amount=MOST_MILLS, why="opening"), calls.hold(MOST_MILLS))
     ask(memory, calls.code(1_000), calls.order(1_000, "T1"), calls.paid("T2", user=0))
+    ask(memory, commands.Open(user=1, amount=0, invite=1_000, source="s", row="wallet", digest="d"))
 
     refused = ask(memory, gift(how, 1_000))
 
@@ -202,6 +205,8 @@ def gift(how: str, mills: int) -> Command:
         return commands.Open(user=1, amount=mills, source="s", row="r", digest="d")
     if how == "check_in":
         return commands.CheckIn(user=1, day="2027-01-15", amount=mills)
+    if how == "transfer":
+        return commands.TransferInvite(command_key="x", user=1, amount=mills)
     if how in {"code", "payment", "resolved"}:
         return {"code": calls.redeem(), "payment": calls.paid("T1"), "resolved": calls.resolve(mills, "T2")}[how]
     return commands.Adjust(command_key="a", user=1, target=mills // 1_000)

@@ -270,6 +270,18 @@ def test_extensions_are_numbered_without_gaps_so_that_the_end_finds_them_all(mem
     assert balance(memory, "user:1:held") == 0
 
 
+def test_extensions_that_come_one_by_one_follow_each_other(memory: Memory) -> None:
+    steps = [
+        calls.hold(500),
+        calls.extend(1, 10),
+        calls.extend(2, 10),
+        calls.extend(3, 10),
+        calls.settle(20, extensions=3),
+    ]
+
+    assert [ask(memory, step).status for step in steps] == ["created"] * 5
+
+
 def test_an_end_that_does_not_know_of_an_extension_is_stale_and_one_that_does_gives_all_back(memory: Memory) -> None:
     ask(memory, calls.hold(500, capped=True), calls.extend(1, 200, capped=True), calls.extend(2, 100, capped=True))
 

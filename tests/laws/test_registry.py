@@ -121,6 +121,17 @@ def test_a_name_that_is_taken_says_by_which_fact(memory: Memory) -> None:
     assert topics == ["username.claimed/1", "username.claimed/1", "code_text.claimed/1"]
 
 
+def test_a_profile_is_not_saved_under_a_name_that_somebody_else_has_by_now(memory: Memory) -> None:
+    ask(memory, calls.customer("bob"))
+    profile = Part(streams.user(2), None, (events.UserProfileChanged(id=2, profile="p2", claim="ada"),))
+    changed = Append(parts=(profile,), claim=NAME, user=2)
+
+    taken = ask(memory, changed)
+    ask(memory, append(NAME, events.UsernameReleased(user=1)))
+
+    assert (taken.status, ask(memory, changed).status) == ("taken", "created")
+
+
 def test_a_name_that_changed_hands_says_whose_it_is(memory: Memory) -> None:
     released, claimed = events.UsernameReleased(user=1), events.UsernameClaimed(user=7)
     ask(memory, append(NAME, released), append(NAME, claimed))
