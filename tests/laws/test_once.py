@@ -302,7 +302,7 @@ def test_an_append_moves_no_quota_and_sets_no_floor_by_itself(memory: Memory) ->
     ]
 
     for fact in facts:
-        with pytest.raises(AssertionError):
+        with pytest.raises(AssertionError, match="own"):
             decide([Append(parts=(Part(streams.user(1), None, (fact,)),))], memory.balances, memory.streams, NOW)
 
 
@@ -310,7 +310,7 @@ def test_an_append_ends_no_charge(memory: Memory) -> None:
     ask(memory, calls.hold(500, capped=True))
     ended = events.ChargeReleased(user=1, key=1, capped=True, held=500, why="refused")
 
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="command of its own"):
         ask(memory, Append(parts=(Part(calls.FIRST, None, (ended,)),)))
 
     assert ask(memory, calls.settle(300, capped=True)).status == "created"

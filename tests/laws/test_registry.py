@@ -8,8 +8,9 @@ import pytest
 from domain import commands, events, streams
 from domain.commands import Append, Part
 from domain.events import ChannelTerms, CodeTerms, Fact, KeyTerms
+from domain.ledger import decide
 from tests.laws import calls
-from tests.laws.asking import MOST, ask, available, balance, deletion, key_deletion, statuses, written
+from tests.laws.asking import MOST, NOW, ask, available, balance, deletion, key_deletion, statuses, written
 from tests.laws.memory import Memory
 
 NAME = streams.username("ada")
@@ -49,8 +50,8 @@ OF_THEIR_OWN: list[tuple[str, Fact]] = [
 
 @pytest.mark.parametrize(("stream", "fact"), OF_THEIR_OWN, ids=lambda value: getattr(value, "TOPIC", ""))
 def test_facts_that_have_commands_of_their_own_are_not_appended(memory: Memory, stream: str, fact: Fact) -> None:
-    with pytest.raises(AssertionError):
-        ask(memory, append(stream, fact))
+    with pytest.raises(AssertionError, match="command of its own"):
+        decide([append(stream, fact)], memory.balances, memory.streams, NOW)
 
 
 PLAIN: list[tuple[str, Fact]] = [

@@ -146,8 +146,10 @@ def report(chosen: list[Mutant], verdicts: dict[Mutant, str], least: float) -> i
         if mutant not in same:
             say(f"survived: {mutant.name}")
     killed, total = len(chosen) - len(survivors), len(chosen) - len(same)
-    score = 100 * killed / total if total else 100.0
-    say(f"score {score:.1f} %: {killed} of {total} killed; {len(same)} more are the same program (equivalent.toml)")
+    score, gross = (100 * killed / count if count else 100.0 for count in (total, len(chosen)))
+    say(
+        f"score {score:.1f} %: {killed} of {total} killed. {len(same)} more are the same program; with them {gross:.1f} %"
+    )
     return 0 if score >= least else 1
 
 

@@ -38,12 +38,13 @@ NAMES = ("spring", "spring sale", "Ünter%_", "x" * 300)
 
 @pytest.fixture
 def lived(house: House) -> House:
-    """A house in which much was given away and paid for."""
+    """A house in which much was given away and paid for, and at least one code is there at the end whatever was drawn."""
     draw = chance("money")
     for n in range(3):
         house.user(f"u{n}")
     for n in range(STEPS):
         house.do(step(house, draw, n))
+    house.do(issue(house, CodeTerms(name=NAMES[0], amount=700), STEPS, uses=2))
     return house
 
 
