@@ -2,7 +2,7 @@
 
 import gc
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
@@ -17,11 +17,12 @@ from starlette.types import ASGIApp
 from api import problems
 from api.admin.router import build_router
 from api.asgi import REQUEST_ID, Message, Receive, Scope, Send
+from api.client import Client
 from api.compose import Services, stop_services
 from api.health import health_router
 from api.jobs import Jobs
 from api.models_routes import models_routes
-from api.relay_routes import relay_routes
+from api.relay_routes import RelayEndpoint, relay_endpoints, relay_routes
 from relay.call import new_request_id
 
 log = logging.getLogger("veloera")
@@ -39,9 +40,14 @@ class Front:
     framework's middle layers.
     """
 
-    def __init__(self, app: ASGIApp, hot: Mapping[str, ASGIApp]) -> None:
+    def __init__(self, app: ASGIApp, hot: Mapping[str, RelayEndpoint]) -> None:
         self._app = app
         self._hot = hot
+        self._direct = {path.encode(): endpoint.serve for path, endpoint in hot.items()}
+
+    def direct(self, method: str, target: bytes) -> Callable[[Client], Awaitable[None]] | None:
+        """What answers a hot path for our own HTTP/1 engine, which needs no ASGI for it."""
+        return self._direct.get(target) if method == "POST" else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -95,15 +101,15 @@ def create_app(services: Services, *, on_stop: Callable[[], None] | None = None)
     app.state.services = services
     limit = int(services.environment.max_request_body_mb * 1024 * 1024)
     # First in the list, first asked: the hot routes are found before any other is compared.
-    relaying = relay_routes(services.desk, body_limit_bytes=limit)
-    app.router.routes[:0] = [*relaying, *models_routes(services.desk)]
+    endpoints = relay_endpoints(services.desk, body_limit_bytes=limit)
+    app.router.routes[:0] = [*relay_routes(endpoints), *models_routes(services.desk)]
     app.include_router(health_router())
     app.include_router(build_router())
     app.add_route("/", landing, methods=["GET"], include_in_schema=False)
     app.add_route("/veloera", project_text, methods=["GET"], include_in_schema=False)
     app.add_exception_handler(404, not_found)
     app.add_exception_handler(405, not_found)
-    return Front(app, {route.path: route.endpoint for route in relaying})
+    return Front(app, endpoints)
 
 
 async def landing(request: Request) -> Response:

@@ -1,10 +1,10 @@
-"""The plain parts of ASGI that the hot path uses: bounded bodies, one answer in one message, a watch on the client.
+"""The plain parts of ASGI that the hot path uses: its types, and bodies within their bound.
 
 Source: ASGI HTTP & Websocket message format 2.3 (read 2026-11).
 """
 
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from relay.errors import BadRequest, TooLarge
@@ -15,25 +15,15 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 REQUEST_ID = "veloera.request_id"
-MAX_CLIENT_ID_CHARS = 128
 
 
 class ClientLeft(Exception):
     """The client closed the connection while its request was read."""
 
 
-def header(scope: Scope, name: bytes) -> str:
-    """The first value of a header; "" when it is not there. Names are lower case in ASGI."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return str(value.decode("latin-1"))
-    return ""
-
-
-async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
+async def read_body(receive: Receive, limit_bytes: int, stated_bytes: int | None, encoding: str) -> bytes:
     """The whole body, decoded. Raises TooLarge, BadRequest, ClientLeft."""
-    stated = header(scope, b"content-length")
-    if stated.isdigit() and int(stated) > limit_bytes:
+    if stated_bytes is not None and stated_bytes > limit_bytes:
         raise _too_large(limit_bytes)
     message = await receive()
     if message["type"] != "http.request":
@@ -43,7 +33,6 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
         body = await _rest(body, receive, limit_bytes)
     if len(body) > limit_bytes:
         raise _too_large(limit_bytes)
-    encoding = header(scope, b"content-encoding").strip().lower()
     return body if encoding in ("", "identity") else _decoded(body, encoding, limit_bytes)
 
 
@@ -79,21 +68,3 @@ def _decoded(body: bytes, encoding: str, limit_bytes: int) -> bytes:
 
 def _too_large(limit_bytes: int) -> TooLarge:
     return TooLarge(f"the request body is larger than {limit_bytes} bytes, the limit of this gateway")
-
-
-async def answer(
-    send: Send,
-    status: int,
-    body: bytes,
-    *,
-    content_type: str = "application/json",
-    headers: Iterable[tuple[str, str]] = (),
-) -> None:
-    """Send a whole answer."""
-    raw = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode()), *encoded(headers)]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
-
-
-def encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in headers]

@@ -4,8 +4,8 @@ import msgspec
 from starlette.routing import Route as StarletteRoute
 
 from api import problems
-from api.asgi import REQUEST_ID, Receive, Scope, Send, answer
-from api.relay_routes import credential
+from api.asgi import Receive, Scope, Send
+from api.client import AsgiClient, lines_of
 from relay.admission import authenticate
 from relay.call import Call
 from relay.desk import Desk
@@ -22,10 +22,10 @@ class ModelsEndpoint:
         self._desk = desk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id: str = scope[REQUEST_ID]
-        cors = [("access-control-allow-origin", "*")]
+        client = AsgiClient(scope, receive, send)
+        cors = [("content-type", "application/json"), ("access-control-allow-origin", "*")]
         try:
-            call = Call(endpoint="models", body=b"", credential=credential(scope), id=request_id)
+            call = Call(endpoint="models", body=b"", credential=client.asker.credential, id=client.request_id)
             allowed = self._allowed(call)
             wanted = scope.get("path_params", {}).get("model")
             if wanted is None:
@@ -35,10 +35,10 @@ class ModelsEndpoint:
             else:
                 raise UnknownModel(wanted)
         except RelayError as error:
-            problem = problems.openai_problem(error, request_id)
-            await answer(send, problem.status, problem.body, headers=[*cors, *problem.headers])
+            problem = problems.openai_problem(error, client.request_id)
+            await client.answer(problem.status, lines_of([*cors, *problem.headers]), problem.body)
             return
-        await answer(send, 200, msgspec.json.encode(found), headers=cors)
+        await client.answer(200, lines_of(cors), msgspec.json.encode(found))
 
     def _allowed(self, call: Call) -> list[str]:
         caller = authenticate(call, self._desk)

@@ -1,38 +1,31 @@
 """The relay's routes: raw ASGI, bytes in and bytes out. No dependency, no model, no middleware but the request id."""
 
-import asyncio
 import logging
-from contextlib import aclosing
+from collections.abc import Mapping
+from functools import cache, partial
 from time import monotonic
 
 from starlette.routing import Route as StarletteRoute
 
 from api import problems
-from api.asgi import (
-    MAX_CLIENT_ID_CHARS,
-    REQUEST_ID,
-    ClientLeft,
-    Receive,
-    Scope,
-    Send,
-    answer,
-    encoded,
-    header,
-    read_body,
-)
+from api.asgi import ClientLeft, Receive, Scope, Send
+from api.client import AsgiClient, Client, lines_of
 from relay import sse
-from relay.call import Call
+from relay.call import Call, new_request_id
 from relay.desk import Desk
 from relay.errors import Interrupted, RelayError
 from relay.format import Format
 from relay.formats.openai_chat import OpenAIChat
 from relay.formats.openai_completions import OpenAICompletions
 from relay.formats.openai_embeddings import OpenAIEmbeddings
-from relay.relay import Head, relay
+from relay.relay import JSON, Head, relay
+from relay.streaming import Stream
 
 log = logging.getLogger("veloera.relay")
 
-WATCH_AFTER_S = 0.05
+JSON_LINE = b"content-type: application/json\r\n"
+CORS_LINE = b"access-control-allow-origin: *\r\n"
+STREAM_LINES = (b"cache-control: no-cache\r\n", b"x-accel-buffering: no\r\n")
 
 CORS = (b"access-control-allow-origin", b"*")
 PREFLIGHT = [
@@ -47,149 +40,124 @@ class RelayEndpoint:
     """One endpoint: reads a call, carries it, writes what comes back."""
 
     def __init__(self, format_: Format, desk: Desk, *, body_limit_bytes: int) -> None:
+        self.name = format_.name
         self._format = format_
         self._desk = desk
         self._limit = body_limit_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As a route of the application."""
         if scope["method"] == "OPTIONS":
             await send({"type": "http.response.start", "status": 204, "headers": PREFLIGHT})
             await send({"type": "http.response.body", "body": b""})
-            return
+        else:
+            await self.serve(AsgiClient(scope, receive, send))
+
+    async def serve(self, client: Client) -> None:
         started = monotonic()
-        request_id: str = scope[REQUEST_ID]
+        request_id = client.request_id or new_request_id()
         status = 499
         try:
-            body = await read_body(scope, receive, self._limit)
+            body = await client.body(self._limit)
+            asker = client.asker
             call = Call(
                 endpoint=self._format.name,
                 body=body,
-                credential=credential(scope),
-                client_ip=scope["client"][0] if scope.get("client") else "",
-                client_request_id=header(scope, b"x-request-id")[:MAX_CLIENT_ID_CHARS],
+                credential=asker.credential,
+                client_ip=client.ip,
+                client_request_id=asker.request_id,
                 id=request_id,
             )
-            status = await _carry(call, self._desk, self._format, receive, send)
+            call.when_slow = partial(client.watch, partial(call.interrupt, "client_left"))
+            status = await _carry(call, self._desk, self._format, client)
         except ClientLeft:
             pass
         except RelayError as error:
-            status = await _refuse(error, request_id, self._desk, send)
+            status = await _refuse(error, request_id, self._desk, client)
         except Exception:
             log.exception("call_failed request_id=%s endpoint=%s", request_id, self._format.name)
             status = 500
             problem = problems.internal_problem(request_id)
-            await answer(send, 500, problem.body, headers=ids(request_id))
+            await client.answer(500, [JSON_LINE, *_ids(request_id)], problem.body)
         finally:
             self._desk.figures.called(self._format.name, status, monotonic() - started)
 
 
-async def _carry(call: Call, desk: Desk, format_: Format, receive: Receive, send: Send) -> int:
+async def _carry(call: Call, desk: Desk, format_: Format, client: Client) -> int:
     """Relay a call to the client; the status that it got."""
-    watch = _Watch(call, receive)
-    head: Head | None = None
     try:
-        async with aclosing(relay(call, desk, format_)) as parts:
-            async for part in parts:
-                if call.client_is_gone:
-                    continue
-                if isinstance(part, Head):
-                    head = part
-                    await send(
-                        {"type": "http.response.start", "status": part.status, "headers": _headers(part, call.id)}
-                    )
-                elif part:
-                    more = head is None or head.length is None
-                    await send({"type": "http.response.body", "body": part, "more_body": more})
-    except RelayError as error:
-        if head is None:
-            raise
-        # The head is gone: say it inside the stream, where the official clients look for it.
-        log.warning("stream_broken request_id=%s error=%s", call.id, error)
-        problem = problems.openai_problem(error, call.id)
-        await send({"type": "http.response.body", "body": sse.event(problem.body), "more_body": False})
-        return 200
+        reply = await relay(call, desk, format_)
+        if reply.stream is not None:
+            return await _pass_on(call, reply.head, reply.body, reply.stream, client)
     finally:
-        watch.cancel()
+        client.unwatch()
     if call.client_is_gone:
         return 499
-    if head is None or head.length is None:
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-    return 200
+    head = reply.head
+    lines = [_type_line(head.content_type), CORS_LINE, *_ids(call.id)]
+    if head.content_type != JSON:
+        lines += STREAM_LINES
+    if head.headers:
+        lines += lines_of(head.headers)
+    await client.answer(head.status, lines, reply.body)
+    return head.status
 
 
-def _headers(head: Head, request_id: str) -> list[tuple[bytes, bytes]]:
-    raw = request_id.encode()
-    headers = [
-        (b"content-type", head.content_type.encode()),
-        CORS,
-        (b"x-request-id", raw),
-        (b"x-oneapi-request-id", raw),
-        *encoded(head.headers),
-    ]
-    if head.length is not None:
-        headers.append((b"content-length", str(head.length).encode()))
-    else:
-        headers += [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
-    return headers
+async def _pass_on(call: Call, head: Head, first: bytes, stream: Stream, client: Client) -> int:
+    """A stream, piece by piece. A client that has left is written to no more; what is owed for it is still settled."""
+    try:
+        if not call.client_is_gone:
+            lines = [_type_line(head.content_type), CORS_LINE, *_ids(call.id), *STREAM_LINES, *lines_of(head.headers)]
+            await client.begin(head.status, lines)
+            if first:
+                await client.write(first)
+        while (piece := await stream.more(client)) is not None:
+            if piece and not call.client_is_gone:
+                await client.write(piece)
+    except RelayError as error:
+        # The head is gone: say it inside the stream, where the official clients look for it.
+        log.warning("stream_broken request_id=%s error=%s", call.id, error)
+        if not call.client_is_gone:
+            await client.write(sse.event(problems.openai_problem(error, call.id).body))
+    finally:
+        await stream.end()
+    if call.client_is_gone:
+        return 499
+    await client.finish()
+    return head.status
 
 
-class _Watch:
-    """Tells a call when its client leaves. It begins to look a moment after the call did: a call that is over by then needs no
-    task of its own, and whoever left in between is noticed when it begins.
-    """
-
-    __slots__ = ("_call", "_receive", "_task", "_timer")
-
-    def __init__(self, call: Call, receive: Receive) -> None:
-        self._call = call
-        self._receive = receive
-        self._task: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._begin)
-
-    def _begin(self) -> None:
-        self._task = asyncio.ensure_future(self._look())
-
-    async def _look(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._call.interrupt("client_left")
-
-    def cancel(self) -> None:
-        self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-
-
-async def _refuse(error: RelayError, request_id: str, desk: Desk, send: Send) -> int:
+async def _refuse(error: RelayError, request_id: str, desk: Desk, client: Client) -> int:
     status = problems.status_of(error)
     desk.figures.refused(error.code)
     if isinstance(error, Interrupted):
         return status
     problem = problems.openai_problem(error, request_id)
-    headers = [("access-control-allow-origin", "*"), *ids(request_id), *problem.headers]
-    await answer(send, problem.status, problem.body, headers=headers)
+    lines = [JSON_LINE, CORS_LINE, *_ids(request_id), *lines_of(problem.headers)]
+    await client.answer(problem.status, lines, problem.body)
     return status
 
 
-def ids(request_id: str) -> list[tuple[str, str]]:
-    return [("x-request-id", request_id), ("x-oneapi-request-id", request_id)]
+def _ids(request_id: str) -> tuple[bytes, bytes]:
+    raw = request_id.encode()
+    return b"x-request-id: %b\r\n" % raw, b"x-oneapi-request-id: %b\r\n" % raw
 
 
-def credential(scope: Scope) -> str:
-    """The API key of a request: `Authorization`, with or without `Bearer`."""
-    value = header(scope, b"authorization").strip()
-    return value[7:].strip() if value[:7].lower() == "bearer " else value
+@cache
+def _type_line(content_type: str) -> bytes:
+    return b"content-type: %b\r\n" % content_type.encode()
 
 
-def relay_routes(desk: Desk, *, body_limit_bytes: int) -> list[StarletteRoute]:
-    """The endpoints of this release, each below `/v1`."""
+def relay_endpoints(desk: Desk, *, body_limit_bytes: int) -> dict[str, RelayEndpoint]:
+    """The endpoints of this release by path, each below `/v1`."""
     formats: tuple[Format, ...] = (OpenAIChat(), OpenAICompletions(), OpenAIEmbeddings())
+    return {
+        f"/v1{format_.path}": RelayEndpoint(format_, desk, body_limit_bytes=body_limit_bytes) for format_ in formats
+    }
+
+
+def relay_routes(endpoints: Mapping[str, RelayEndpoint]) -> list[StarletteRoute]:
     return [
-        StarletteRoute(
-            f"/v1{format_.path}",
-            RelayEndpoint(format_, desk, body_limit_bytes=body_limit_bytes),
-            methods=["POST", "OPTIONS"],
-            name=format_.name,
-        )
-        for format_ in formats
+        StarletteRoute(path, endpoint, methods=["POST", "OPTIONS"], name=endpoint.name)
+        for path, endpoint in endpoints.items()
     ]

@@ -48,10 +48,12 @@ class Settings:
     key that is neither stored nor known.
     """
 
-    __slots__ = ("_stored",)
+    __slots__ = ("_read", "_stored")
 
     def __init__(self, stored: Mapping[str, str]) -> None:
         self._stored = MappingProxyType(dict(stored))
+        self._read: dict[str, builtins.int] = {}
+        """Numbers that every call asks for, read once."""
 
     def text(self, key: str) -> str:
         """The stored text, else the default."""
@@ -64,7 +66,10 @@ class Settings:
 
     def int(self, key: str) -> builtins.int:
         """A whole number, in the unit of its key."""
-        return kinds.parse_whole(key, self.text(key))
+        number = self._read.get(key)
+        if number is None:
+            number = self._read[key] = kinds.parse_whole(key, self.text(key))
+        return number
 
     def decimal(self, key: str) -> Decimal:
         """A number, exactly as written."""

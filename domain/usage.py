@@ -149,7 +149,7 @@ def _count(usage: Mapping[str, object], name: str) -> int:
     if value is None:
         return 0
     if type(value) is int:
-        return _bounded(name, value)
+        return value if 0 <= value <= MAX_COUNT_PER_CALL else _bounded(name, value)
     if type(value) is float and abs(value) <= MAX_COUNT_PER_CALL:
         # The bound is tested first: it is false for NaN and infinity, which have no integer.
         return _bounded(name, -1 if value < 0 else int(value))

@@ -12,8 +12,6 @@ from relay.call import Call
 from relay.desk import Desk
 from relay.errors import BadRequest, Forbidden, Unauthenticated, Unavailable, UnknownModel
 
-KEY_PREFIX = "sk-"
-
 
 class Caller(NamedTuple):
     """Who calls: a key, its owner, the group whose prices and channels count, and a channel an admin has pinned (0: none)."""
@@ -42,10 +40,12 @@ def authenticate(call: Call, desk: Desk) -> Caller:
     """Find the caller by the HMAC of the key. Raises Unauthenticated, Forbidden, Unavailable."""
     if not desk.directory.is_fresh:
         raise Unavailable("the directory of keys and prices has fallen behind; try again in a moment", code="not_ready")
-    text, _, suffix = call.credential.removeprefix(KEY_PREFIX).partition("-")
-    if not text:
+    credential = call.credential
+    if not credential.text:
         raise Unauthenticated("no API key: send it as 'Authorization: Bearer sk-...'")
-    found = desk.directory.authenticate(desk.vault.digest("key", text))
+    if not credential.digest:
+        credential.digest = desk.vault.digest("key", credential.text)
+    found = desk.directory.authenticate(credential.digest)
     if found is None:
         raise Unauthenticated("this API key is not known here")
     key, user = found
@@ -57,7 +57,7 @@ def authenticate(call: Call, desk: Desk) -> Caller:
         raise Unauthenticated("this API key is switched off", code="key_disabled")
     if not user.is_enabled:
         raise Forbidden("the owner of this API key is switched off", code="user_disabled")
-    return Caller(key, user, _group(key, user, desk), _pinned(suffix, user))
+    return Caller(key, user, _group(key, user, desk), _pinned(credential.suffix, user))
 
 
 def place_for(asked: Asked, caller: Caller, desk: Desk) -> Place:
@@ -82,7 +82,7 @@ def quote(asked: Asked, caller: Caller, place: Place, desk: Desk) -> Quote:
             f"no price is set for {asked.model}; its operator sets ModelRatio or ModelPrice", code="model_price_error"
         )
     limit, bound = output_bounds(asked, desk)
-    ceiling = max(price.ceiling_mills(asked.input_bound, bound) for price in prices.values())
+    ceiling = max([price.ceiling_mills(asked.input_bound, bound) for price in prices.values()])
     return Quote(place, prices, asked.input_bound, bound, limit, ceiling)
 
 

@@ -12,7 +12,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from relay.errors import UpstreamCut, UpstreamUnreachable
-from relay.upstream import MAX_HEADER_BYTES, AnswerTooLarge, Outgoing, Sending
+from relay.upstream import MAX_HEADER_BYTES, AnswerTooLarge, Outgoing, Sending, Tap
 
 
 class _Body(BytesPayload):
@@ -59,7 +59,7 @@ class AiohttpAnswer:
             raise UpstreamCut(f"the answer broke off after {size} bytes: {_said(error)}") from error
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def read_some(self) -> bytes:
+    async def read_some(self, tap: Tap | None = None) -> bytes:
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, asyncio.IncompleteReadError, ConnectionError, ValueError) as error:

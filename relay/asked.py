@@ -4,7 +4,6 @@ Bodies are JSON objects; their top-level fields are kept raw, so that replacing 
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import msgspec
 
@@ -26,36 +25,68 @@ TOKENS_PER_MESSAGE = 6
 MAX_CHOICES = 128
 MAX_OUTPUT_TOKENS = 2**30 - 1
 MAX_MODEL_NAME_BYTES = 255
-MEDIA = (b'"image_url"', b'"input_audio"', b'"file"', b'"input_image"', b'"image"', b'"video_url"', b"\\u")
+MEDIA = tuple(f'"{kind}"'.encode() for kind in TOKENS_PER_PART)
+"""How a part that is not text says so, in its `type`."""
+ESCAPE = b"\\u"
+"""What is written so has more bytes than it has text, and may hide a name."""
 
 _fields = msgspec.json.Decoder(type=dict[str, msgspec.Raw])
 _any = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
 
 
-class Asked(NamedTuple):
+class Asked:
     """One request, as its format has read it."""
 
-    model: str
-    stream: bool
-    fields: dict[str, msgspec.Raw]
-    body: bytes
-    max_output: int | None
-    """Output tokens that the client allows for one choice; None when it did not say."""
-    choices: int
-    input_bound: int
-    """Tokens, estimated from above."""
-    wants_usage: bool
-    """The client asked for the usage of its stream."""
+    __slots__ = ("_fields", "body", "choices", "input_bound", "max_output", "model", "stream", "text", "wants_usage")
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        body: bytes,
+        text: str,
+        stream: bool = False,
+        max_output: int | None = None,
+        choices: int = 1,
+        input_bound: int = 0,
+        wants_usage: bool = False,
+    ) -> None:
+        self.model = model
+        self.body = body
+        self.text = text
+        """The body, decoded."""
+        self.stream = stream
+        self.max_output = max_output
+        """Output tokens that the client allows for one choice; None when it did not say."""
+        self.choices = choices
+        self.input_bound = input_bound
+        """Tokens, estimated from above."""
+        self.wants_usage = wants_usage
+        """The client asked for the usage of its stream."""
+        self._fields: dict[str, msgspec.Raw] | None = None
+
+    @property
+    def fields(self) -> dict[str, msgspec.Raw]:
+        """The top-level fields as they came: most calls go on without anybody looking at them."""
+        found = self._fields
+        if found is None:
+            found = self._fields = fields_of(self.body)
+        return found
+
+
+def text_of(body: bytes) -> str:
+    """A body as text. What its format does not look into goes upstream as it is, so all of it is checked. Raises BadRequest."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def fields_of(body: bytes) -> dict[str, msgspec.Raw]:
     """The top-level fields of a JSON object. Raises BadRequest, in words that name the place."""
     try:
-        body.decode()  # raw fields are not looked into, and go upstream as they are
         return _fields.decode(body)
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
     except RecursionError:
         raise BadRequest("the body is nested too deeply") from None
     except msgspec.ValidationError:
@@ -99,14 +130,20 @@ def rewritten(asked: Asked, *, model: str, changes: Mapping[str, object] | None 
     return _encode(fields)
 
 
-def text_bound(*raws: msgspec.Raw | None) -> int:
-    """Input tokens of prompts, estimated from above: text by its UTF-8 bytes, other parts by a fixed allowance."""
+def text_bound(body: bytes, *raws: msgspec.Raw) -> int:
+    """Input tokens of prompts, estimated from above: text by its UTF-8 bytes, other parts by a fixed allowance.
+
+    `raws` are fields of `body`, which tells of most requests at once that they have no other parts.
+    """
     bytes_of_text, tokens = 0, 0
+    plain = b'"type"' not in body and ESCAPE not in body
     for raw in raws:
-        if raw is None:
+        size = memoryview(raw).nbytes
+        if plain or not size:
+            bytes_of_text += size
             continue
         data = bytes(raw)
-        if any(mark in data for mark in MEDIA):
+        if ESCAPE in data or any(mark in data for mark in MEDIA):
             try:
                 more_bytes, more_tokens = _walk(parsed(data))
             except RecursionError:
@@ -118,14 +155,14 @@ def text_bound(*raws: msgspec.Raw | None) -> int:
     return tokens + -(-bytes_of_text // BYTES_PER_TOKEN)
 
 
-def prompt_bound(prompt: str | list[object], raw: msgspec.Raw) -> int:
+def prompt_bound(prompt: str | list[object], body: bytes, raw: msgspec.Raw) -> int:
     """Input tokens of a text, texts, or token ids: ids are counted, texts bounded by their bytes. `raw` is the same as it came."""
     if isinstance(prompt, list):
         if all(isinstance(item, int) for item in prompt):
             return len(prompt)
         if all(isinstance(item, list) for item in prompt):
             return sum(len(as_list(item)) for item in prompt)
-    return text_bound(raw)
+    return text_bound(body, raw)
 
 
 def _walk(value: object) -> tuple[int, int]:

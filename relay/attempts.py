@@ -1,6 +1,6 @@
 """One attempt: what goes to a provider, and what its refusal says."""
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import NamedTuple
 
 from domain.channel import Type
@@ -47,7 +47,7 @@ async def attempt(call: Call, desk: Desk, asked: Asked, format_: Format, route: 
     call.sending = sending
     call.patience("connect", desk.bounds.connect_timeout_s)
     try:
-        answer = await call.wait(_send(call, desk, format_, route, body, streams, settings, sending))
+        answer = await call.wait(_sent(desk, format_, route, body, streams, settings, sending))
     except (UpstreamUnreachable, UpstreamCut) as error:
         desk.figures.attempted(route.channel_id, "unreachable")
         failure = Exhausted("the request to the provider failed", status=502, code="do_request_failed")
@@ -63,8 +63,7 @@ async def attempt(call: Call, desk: Desk, asked: Asked, format_: Format, route: 
     return Attempt(route, None, sending, streams, failure)
 
 
-async def _send(
-    call: Call,
+def _sent(
     desk: Desk,
     format_: Format,
     route: Route,
@@ -72,11 +71,12 @@ async def _send(
     streams: bool,
     settings: Mapping[str, object],
     sending: Sending,
-) -> Answer:
+) -> Coroutine[object, object, Answer]:
+    """The wait for an answer's head. Raises UpstreamUnreachable for what cannot be sent at all."""
     terms = route.served.channel.terms
     if terms.type == Type.SANDBOX:
         sending.whole = True
-        return await sandbox.answer(
+        return sandbox.answer(
             as_object(parsed(body)),
             endpoint=format_.name,
             stream=streams,
@@ -90,11 +90,11 @@ async def _send(
     proxy = settings.get("proxy")
     outgoing = Outgoing(
         compatible.address(provider, terms.base_url, format_.path),
-        compatible.signed(route.credential, organization=terms.openai_organization),
+        compatible.signed(route.credential, terms.openai_organization),
         body,
         proxy if isinstance(proxy, str) else "",
     )
-    return await desk.upstream.open(outgoing, sending)
+    return desk.upstream.open(outgoing, sending)
 
 
 async def _failure(call: Call, desk: Desk, route: Route, answer: Answer) -> Exhausted:

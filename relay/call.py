@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from math import inf
 from secrets import token_bytes
 from time import monotonic, time_ns
 from typing import TypeVar
@@ -48,25 +49,46 @@ _random = _Random()
 os.register_at_fork(after_in_child=_random.forget)
 
 
+KEY_PREFIX = "sk-"
+
+
+class Credential:
+    """An API key as a client says it, taken apart: the key, and what an admin may write behind it.
+
+    `digest` is the key's name in the ledger, kept by whoever works it out first: a client that stays says the same key again.
+    """
+
+    __slots__ = ("digest", "suffix", "text")
+
+    def __init__(self, said: str) -> None:
+        self.text, _, self.suffix = said.removeprefix(KEY_PREFIX).partition("-")
+        self.digest = ""
+
+
+SLOW_AFTER_S = 0.05
+"""A call that is over by then is not watched at all."""
+
+
 class Call:
     """One client request: what was asked, by whom, and why it ended early if it did."""
 
     __slots__ = (
-        "_due",
         "_limit_s",
         "_phase",
         "_since",
-        "_timer",
+        "_task",
         "_total_due",
         "_waiting",
         "body",
         "client_ip",
         "client_request_id",
         "credential",
+        "due",
         "endpoint",
         "id",
         "sending",
         "started",
+        "when_slow",
         "why",
     )
 
@@ -75,27 +97,32 @@ class Call:
         *,
         endpoint: str,
         body: bytes,
-        credential: str,
+        credential: Credential,
         client_ip: str = "",
         client_request_id: str = "",
         id: str = "",
+        when_slow: Callable[[], None] | None = None,
     ) -> None:
+        """`when_slow` is called once, if the call is still open after SLOW_AFTER_S."""
         self.id = id or new_request_id()
         self.endpoint = endpoint
         self.body = body
         self.credential = credential
         self.client_ip = client_ip
         self.client_request_id = client_request_id
+        self.when_slow = when_slow
         self.started = monotonic()
         self.why = ""
         """Why it was interrupted; "" while it was not."""
         self.sending = Sending()
         """Of the attempt that is under way."""
-        self._waiting: asyncio.Task[object] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self.due = inf
+        """When `look` has something to do, in seconds of the monotonic clock; it may be later by then."""
+        self._task: asyncio.Task[object] | None = None
+        self._waiting = False
         self._phase = ""
-        self._since = self._limit_s = self._due = 0.0
-        self._total_due = 0.0
+        self._since = self._limit_s = 0.0
+        self._total_due = inf
 
     @property
     def elapsed_ms(self) -> int:
@@ -110,20 +137,23 @@ class Call:
         if self.why:
             return
         self.why = why
-        if self._waiting is not None:
-            self._waiting.cancel()
+        if self._waiting:
+            assert self._task is not None, "a task waits"
+            self._task.cancel()
 
     def was_interrupted(self) -> bool:
         return bool(self.why)
 
     async def wait(self, upstream: Coroutine[object, object, T]) -> T:
-        """Await something of upstream's. Raises Interrupted when `interrupt` was or is called."""
+        """Await something of upstream's, always in the same task. Raises Interrupted when `interrupt` was or is called."""
         if self.why:
             upstream.close()
             raise Interrupted(self.why)
-        task = asyncio.current_task()
-        assert task is not None, "calls are relayed by tasks"
-        self._waiting = task
+        task = self._task
+        if task is None:
+            task = self._task = asyncio.current_task()
+            assert task is not None, "calls are relayed by tasks"
+        self._waiting = True
         try:
             return await upstream
         except asyncio.CancelledError:
@@ -131,41 +161,38 @@ class Call:
                 raise Interrupted(self.why) from None
             raise
         finally:
-            self._waiting = None
+            self._waiting = False
 
-    def patience(self, phase: str, limit_s: float, total_s: float = 0.0) -> None:
-        """From now on interrupt with `{phase}_timeout` when `limit_s` pass without `heard`. `total_s` is set once."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if total_s:
-            self._total_due = now + total_s
-        self._phase, self._limit_s, self._since = phase, limit_s, now
-        due = min(now + limit_s, self._total_due)
-        if self._timer is None or due < self._due:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._due = due
-            self._timer = loop.call_at(due, self._ring)
+    def lasts_at_most(self, seconds: float) -> None:
+        """From now on; set before `patience`."""
+        self._total_due = monotonic() + seconds
+
+    def patience(self, phase: str, limit_s: float) -> None:
+        """From now on interrupt with `{phase}_timeout` when `limit_s` pass without `heard`."""
+        self._phase, self._limit_s, self._since = phase, limit_s, monotonic()
+        self._set_due()
 
     def heard(self) -> None:
         """Upstream said something: the gap begins anew."""
-        self._since = asyncio.get_running_loop().time()
+        self._since = monotonic()
 
-    def calm(self) -> None:
-        """No upstream is waited for any more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _ring(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+    def look(self, now: float) -> None:
+        """At `due`: begin to watch the client, and interrupt a wait that has lasted too long."""
+        begin = self.when_slow
+        if begin is not None and now >= self.started + SLOW_AFTER_S:
+            self.when_slow = None
+            begin()
         if now >= self._total_due:
             self.interrupt("total_timeout")
+        elif now >= self._since + self._limit_s:
+            self.interrupt("tail" if self._phase == "tail" else f"{self._phase}_timeout")
+        self._set_due()
+
+    def _set_due(self) -> None:
+        if self.why:
+            self.due = inf
             return
         due = self._since + self._limit_s
-        if now >= due:
-            self.interrupt("tail" if self._phase == "tail" else f"{self._phase}_timeout")
-            return
-        self._due = min(due, self._total_due)
-        self._timer = loop.call_at(self._due, self._ring)
+        if self.when_slow is not None:
+            due = min(due, self.started + SLOW_AFTER_S)
+        self.due = min(due, self._total_due)

@@ -60,17 +60,16 @@ class Hold:
         "user",
     )
 
-    def __init__(
-        self, ledger: Ledger, *, charge: str, user: int, key: int, capped: bool, model: str, group: str, amount: int
-    ) -> None:
+    def __init__(self, ledger: Ledger, command: commands.Hold) -> None:
+        """Of a command that the ledger has carried out."""
         self._ledger = ledger
-        self.charge = charge
-        self.user = user
-        self.key = key
-        self.capped = capped
-        self.model = model
-        self.group = group
-        self.amount = amount
+        self.charge = command.charge
+        self.user = command.user
+        self.key = command.key
+        self.capped = command.capped
+        self.model = command.model
+        self.group = command.group
+        self.amount = command.amount
         self.extensions = 0
         self.ended = False
         self._growing: asyncio.Future[Result] | None = None
@@ -95,19 +94,19 @@ class Hold:
             self.amount += amount
         return result
 
-    async def _grown(self) -> None:
+    async def _grown(self, growing: "asyncio.Future[Result]") -> None:
         """An end names its extensions: the one that is under way is waited for, also where nobody else does any more."""
-        self.ended = True
-        if self._growing is not None:
-            await asyncio.wait([self._growing])
+        await asyncio.wait([growing])
 
     async def settle(
-        self, *, price: Price, usage: Usage, ended_by: str, basis: str, endpoint: str, stream: bool, channel: int,
+        self, *, price: Price, usage: Usage, cost: int, ended_by: str, basis: str, endpoint: str, stream: bool, channel: int,
         upstream_model: str, upstream_request_id: str, client_request_id: str, first_byte_ms: int, duration_ms: int,
         attempts: Sequence[int],
     ) -> Result:  # fmt: skip
-        """End the hold with what the call cost. Raises Unavailable when it could not be made durable."""
-        await self._grown()
+        """End the hold with `cost`, in mills: what `usage` costs at `price`. Raises Unavailable when it could not be made durable."""
+        self.ended = True
+        if self._growing is not None:
+            await self._grown(self._growing)
         return await self._end(
             commands.Settle(
                 charge=self.charge,
@@ -119,7 +118,7 @@ class Hold:
                 group=self.group,
                 price=price,
                 usage=usage,
-                cost=price.cost_mills(usage),
+                cost=cost,
                 ended_by=ended_by,
                 basis=basis,
                 endpoint=endpoint,
@@ -138,7 +137,9 @@ class Hold:
         self, why: str, *, endpoint: str = "", status: int = 0, attempts: Sequence[int] = (), duration_ms: int = 0
     ) -> Result:
         """End the hold with nothing charged. Raises Unavailable when it could not be made durable."""
-        await self._grown()
+        self.ended = True
+        if self._growing is not None:
+            await self._grown(self._growing)
         return await self._end(
             commands.Release(
                 charge=self.charge,
@@ -199,20 +200,7 @@ async def open_hold(ledger: Ledger, command: commands.Hold) -> Hold:
         )
     if not result.ok:
         raise Unavailable(f"the hold was not made: {result.status} {result.why}")
-    return _opened(ledger, command)
-
-
-def _opened(ledger: Ledger, command: commands.Hold) -> Hold:
-    return Hold(
-        ledger,
-        charge=command.charge,
-        user=command.user,
-        key=command.key,
-        capped=command.capped,
-        model=command.model,
-        group=command.group,
-        amount=command.amount,
-    )
+    return Hold(ledger, command)
 
 
 async def outcome(ledger: Ledger, command: Command) -> Result:
@@ -246,6 +234,6 @@ async def _give_back(ledger: Ledger, command: commands.Hold, future: "asyncio.Fu
     """A hold whose call was cancelled while it was made: release it, so that it does not wait for its deadline."""
     if future.exception() is None and future.result().status == "created":
         try:
-            await _opened(ledger, command).release("cancelled")
+            await Hold(ledger, command).release("cancelled")
         except Unavailable as error:
             log.error("release_failed charge=%s why=cancelled error=%s", command.charge, error)

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 
 from ledger.vault import Vault
 from projections.directory import Directory
-from relay.call import Call
 from relay.credit import Ledger
 from relay.figures import Figures
 from relay.limits import Limits
 from relay.meter import Counter
+from relay.open_calls import OpenCalls
 from relay.router import Router
 from relay.upstream import Upstream
 
@@ -45,9 +45,9 @@ class Desk:
     epoch: str
     bounds: Bounds = field(default_factory=Bounds)
     figures: Figures = field(default_factory=Figures)
-    open_calls: set[Call] = field(default_factory=set[Call])
+    open_calls: OpenCalls = field(default_factory=OpenCalls)
 
     def interrupt_all(self, why: str) -> None:
         """End every wait for upstream: what was produced is settled, the rest is released."""
-        for call in tuple(self.open_calls):
+        for call in self.open_calls:
             call.interrupt(why)

@@ -1,5 +1,6 @@
 """The lean pool as the relay sees it: a request goes out in one write and is sent twice only when it reached nobody."""
 
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,17 +50,17 @@ class LeanUpstream:
     def idle_connections(self) -> int:
         return self.pool.idle_connections
 
-    async def open(self, request: Outgoing, sending: Sending) -> Answer:
+    def open(self, request: Outgoing, sending: Sending) -> Coroutine[object, object, Answer]:
         """POST a request and read the answer's head. Raises UpstreamUnreachable, UpstreamCut.
 
         Cancelled, it closes its connection; `sending.whole` says whether the request had left.
         """
         if request.proxy:
-            return await self._through_proxy(request, sending)
+            return self._through_proxy(request, sending)
         site, rest = self.pool.target(request.url)
         body = request.body
         message = b"POST%b%bContent-Length: %d\r\n\r\n%b" % (rest, self._shapes.lines(request.headers), len(body), body)
-        return await self.pool.exchange(site, message, sending)
+        return self.pool.exchange(site, message, sending)
 
     async def close(self) -> None:
         await self.pool.close()

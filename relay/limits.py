@@ -86,7 +86,12 @@ class Limits:
             raise Forbidden(f"this key may not use the model {asked.model}; it may use: {_shown(terms.model_limits)}")
         admission = await self._take_turn(caller.user.id)
         words = self._rules.words
-        if words is not None and format_.name not in UNCHECKED and words.are_in(texts_of(format_.prompt_of(asked))):
+        if (
+            words is not None
+            and format_.name not in UNCHECKED
+            and words.may_be_in(asked.text)
+            and words.are_in(texts_of(format_.prompt_of(asked)))
+        ):
             admission.failed()
             raise BadRequest("the prompt has words that are filtered here", code="sensitive_words_detected")
         return admission
@@ -108,6 +113,8 @@ class Limits:
 
 
 _UNCOUNTED: Final = Admission()
+_ESCAPED: Final = re.compile(r'[\x00-\x1f"\\/]')
+"""What JSON has, or may have, another way to write for."""
 
 
 def texts_of(prompt: object) -> Iterator[str]:
@@ -142,6 +149,18 @@ class _Words(NamedTuple):
     by_head: dict[str, list[str]]
     """Many words, by how they begin."""
     patterns: tuple[re.Pattern[str], ...]
+    are_literal: bool
+    """JSON writes these words in one way only, but for escapes of the form \\u, and there is nothing else to look for."""
+
+    def may_be_in(self, body: str) -> bool:
+        """False only where `are_in` finds nothing in any text of a JSON body: most prompts need not be decoded for this.
+
+        The one letter whose small form depends on what stands beside it is Sigma.
+        """
+        if not self.are_literal or "\\u" in body or "Σ" in body:
+            return True
+        text = body.lower()
+        return any(word in text for word in self.few)
 
     def are_in(self, texts: Iterable[str]) -> bool:
         text = "\n".join(texts)[:MAX_CHECKED_CHARACTERS].lower()
@@ -199,7 +218,8 @@ def _words(text: str) -> _Words | None:
     for word in plain if len(plain) > FEW_WORDS else ():
         if len(word) >= HEAD_CHARACTERS:
             by_head.setdefault(word[:HEAD_CHARACTERS], []).append(word)
-    return _Words(few, by_head, patterns)
+    are_literal = not by_head and not patterns and not any(_ESCAPED.search(word) for word in few)
+    return _Words(few, by_head, patterns, are_literal)
 
 
 def _compiled(pattern: str) -> re.Pattern[str] | None:

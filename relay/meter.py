@@ -3,6 +3,7 @@
 In a stream it also says, event by event, what may go on to the client now and what waits for the settlement.
 """
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -85,11 +86,17 @@ class Meter:
         self.done = False
         self.error = False
 
-    def passes_whole(self, chunk: bytes) -> bool:
-        """True when a chunk of whole events has only text in it, and may go on unread. Then it is counted roughly."""
+    def passes_whole(self, chunk: bytes, at_most: int | None = None) -> bool:
+        """True when a chunk of whole events has only text in it, and may go on unread. Then it is counted roughly.
+
+        Not where the output would come to more than `at_most` tokens with it.
+        """
         if self._closely or self.finished or self.done or not chunk.endswith(b"\n\n") or not _only_text(chunk):
             return False
-        self.output += _roughly(chunk)
+        output = self.output + _roughly(chunk)
+        if at_most is not None and output > at_most:
+            return False
+        self.output = output
         self._pieces.append(chunk)
         self._unread_bytes += len(chunk)
         if self._unread_bytes > MAX_UNREAD_BYTES:
@@ -198,7 +205,7 @@ async def counted(counter: Counter, format_: Format, asked: Asked, model: str, t
     return Measured(Usage(input=tokens, output=output), "counted")
 
 
-def believable(stated: dict[str, object]) -> Usage | None:
+def believable(stated: Mapping[str, object]) -> Usage | None:
     """Upstream numbers are data from a stranger: absurd ones are not used at all."""
     try:
         return Usage.from_openai(stated)

@@ -34,7 +34,9 @@ def checked(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
         if missing != what:
             raise BadRequest(f"field {missing} is required", param=missing) from None
         raise BadRequest(f"{param or 'the body'}: {what[0].lower()}{what[1:]}", param=param) from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply") from None
+    except msgspec.DecodeError as error:
         raise BadRequest(f"the body is not valid JSON: {error}") from None
 
 

@@ -4,9 +4,7 @@ However a call ends (answered, failed, client gone), its hold ends exactly once;
 and no answer ends before its charge is.
 """
 
-import asyncio
-import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from domain import commands
@@ -18,39 +16,39 @@ from relay.credit import Hold, open_hold
 from relay.desk import Desk
 from relay.errors import Exhausted, Interrupted, RelayError, Unavailable
 from relay.format import Format
+from relay.limits import Admission
 from relay.router import Route, worth_another_route
-from relay.settling import FailedAtFirst, settle_unanswered
+from relay.settling import FailedAtFirst, give_back, settle_unanswered
 from relay.streaming import Stream
+from relay.upstream import Answer
 from relay.whole import answer_whole
-
-log = logging.getLogger("veloera.relay")
 
 PASSED_HEADERS = frozenset({"openai-processing-ms", "openai-version", "retry-after"})
 PASSED_PREFIX = "x-ratelimit-"
+JSON = "application/json"
 SSE = "text/event-stream; charset=utf-8"
 STATUS_WHEN_INTERRUPTED = {"client_left": 499, "shutdown": 503}
 
 
 class Head(NamedTuple):
-    """The head of an answer: yielded once, before any of its body."""
+    """The head of an answer."""
 
     status: int
     content_type: str
     headers: list[tuple[str, str]]
-    length: int | None = None
-    """Bytes of the body that follows, when it follows whole; None for a stream."""
 
 
 class Reply(NamedTuple):
-    """An answer that has begun: its head, and its body whole or as a stream."""
+    """An answer: whole and charged for, or a stream that has begun. Who takes a stream ends it (`Stream.end`)."""
 
     head: Head
     body: bytes
+    """All of it; of a stream the first of it."""
     stream: Stream | None = None
 
 
-async def relay(call: Call, desk: Desk, format_: Format) -> AsyncGenerator[Head | bytes, None]:
-    """Carry one call to a provider and back. Yields the answer's head once, then its body.
+async def relay(call: Call, desk: Desk, format_: Format) -> Reply:
+    """Carry one call to a provider and back.
 
     Raises:
         Refused: the caller may not make this call, or cannot pay for it; nothing was held.
@@ -64,77 +62,86 @@ async def relay(call: Call, desk: Desk, format_: Format) -> AsyncGenerator[Head 
     try:
         quoted = quote(asked, caller, place_for(asked, caller, desk), desk)
         hold = await open_hold(desk.ledger, _hold(call, desk, asked, caller, quoted, format_))
-        async for part in _carried(call, desk, asked, format_, hold, quoted, caller):
-            yield part
+        # What is held for is relayed; however that ends, so does the hold. Of a stream, `Stream.end` sees to that.
+        call.lasts_at_most(desk.bounds.total_timeout_s)
+        desk.open_calls.add(call)
+        streams = False
+        try:
+            reply = await _reply(call, desk, asked, format_, hold, quoted, caller, admission)
+            streams = reply.stream is not None
+            return reply
+        finally:
+            if not streams:
+                desk.open_calls.discard(call)
+                if not hold.ended:
+                    await give_back(hold, desk, call, "abandoned", 0, [])
     except RelayError:
         admission.failed()
         raise
 
 
-async def _carried(
-    call: Call, desk: Desk, asked: Asked, format_: Format, hold: Hold, quoted: Quote, caller: Caller
-) -> AsyncGenerator[Head | bytes, None]:
-    """What is held for is relayed; however that ends, so does the hold."""
-    desk.open_calls.add(call)
-    try:
-        call.patience("connect", desk.bounds.connect_timeout_s, desk.bounds.total_timeout_s)
-        reply = await _reply(call, desk, asked, format_, hold, quoted, _routes(desk, quoted, caller))
-        yield reply.head
-        yield reply.body
-        if reply.stream is not None:
-            async for chunk in reply.stream.rest():
-                yield chunk
-    finally:
-        call.calm()
-        desk.open_calls.discard(call)
-        if not hold.ended:
-            await _give_back(hold, desk, call, "abandoned", 0, [])
-
-
 async def _reply(
-    call: Call, desk: Desk, asked: Asked, format_: Format, hold: Hold, quoted: Quote, routes: list[Route]
+    call: Call,
+    desk: Desk,
+    asked: Asked,
+    format_: Format,
+    hold: Hold,
+    quoted: Quote,
+    caller: Caller,
+    admission: Admission,
 ) -> Reply:
     """Try the routes in their order until one answers. Ends the hold before it raises."""
+    retries = 0 if caller.pinned else desk.directory.settings.int("RetryTimes")
     tried: list[int] = []
-    failure = Exhausted("no channel is left for this call", status=503, code="no_channel")
+    failure: Exhausted | None = None
+    route: Route | None = None
     try:
-        for route in routes:
+        for route in desk.router.routes(quoted.place, quoted.prices, retries=retries):
             tried.append(route.channel_id)
             made = await attempt(call, desk, asked, format_, route)
-            try:
-                return await _begin(call, desk, asked, format_, hold, quoted, made, tried)
-            except FailedAtFirst as error:
-                failure = error.failure
-                if made.answer is not None:
+            if made.answer is None:
+                failure = made.failure
+            else:
+                try:
+                    return await _begin(call, desk, asked, format_, hold, quoted, made, made.answer, tried, admission)
+                except FailedAtFirst as error:
+                    failure = error.failure
                     made.answer.close()
-                if not worth_another_route(failure.status):
-                    break
+            assert failure is not None, "an attempt has an answer or a failure"
+            if not worth_another_route(failure.status):
+                break
     except Interrupted as error:
-        await _end_unanswered(call, desk, asked, format_, hold, routes, tried, error)
+        await _end_unanswered(call, desk, asked, format_, hold, route, tried, error)
         raise _said_of(error) from None
-    await _give_back(hold, desk, call, "upstream_failed", failure.status, tried)
+    failure = failure or Exhausted("no channel is left for this call", status=503, code="no_channel")
+    await give_back(hold, desk, call, "upstream_failed", failure.status, tried)
     raise failure
 
 
 async def _begin(
-    call: Call, desk: Desk, asked: Asked, format_: Format, hold: Hold, quoted: Quote, made: Attempt, tried: list[int]
+    call: Call,
+    desk: Desk,
+    asked: Asked,
+    format_: Format,
+    hold: Hold,
+    quoted: Quote,
+    made: Attempt,
+    answer: Answer,
+    tried: list[int],
+    admission: Admission,
 ) -> Reply:
     """The first of an answer, or all of it. Raises FailedAtFirst, Interrupted, Unavailable."""
-    answer = made.answer
-    if answer is None:
-        assert made.failure is not None, "an attempt has an answer or a failure"
-        raise FailedAtFirst(made.failure)
     passed = _passed(answer.headers)
     if answer.headers.get("content-type", "").startswith("text/event-stream"):
-        stream = Stream(call, desk, asked, format_, hold, quoted, made, tried)
+        stream = Stream(call, desk, asked, format_, hold, quoted, made, tried, admission)
         return Reply(Head(200, SSE, passed), await stream.begin(), stream)
     try:
-        body = await answer_whole(call, desk, asked, format_, hold, made, tried)
+        body = await answer_whole(call, desk, asked, format_, hold, made, answer, tried)
     finally:
         answer.close()
     if asked.stream:
         return Reply(Head(200, SSE, passed), format_.stream_of(body, with_usage=asked.wants_usage))
-    return Reply(Head(200, "application/json", passed, len(body)), body)
+    return Reply(Head(200, JSON, passed), body)
 
 
 def _said_of(error: Interrupted) -> RelayError:
@@ -168,45 +175,24 @@ def _hold(call: Call, desk: Desk, asked: Asked, caller: Caller, quoted: Quote, f
     )
 
 
-def _routes(desk: Desk, quoted: Quote, caller: Caller) -> list[Route]:
-    retries = 0 if caller.pinned else desk.directory.settings.int("RetryTimes")
-    return list(desk.router.routes(quoted.place, quoted.prices, retries=retries))
-
-
 async def _end_unanswered(
     call: Call,
     desk: Desk,
     asked: Asked,
     format_: Format,
     hold: Hold,
-    routes: list[Route],
+    route: Route | None,
     tried: list[int],
     error: Interrupted,
 ) -> None:
     """The wait for an answer ended early. Who left after the request had been sent whole pays for its input; nobody else pays."""
     if hold.ended:
         return
-    if error.why == "client_left" and call.sending.whole and tried:
-        route = routes[len(tried) - 1]
+    if error.why == "client_left" and call.sending.whole and route is not None:
         await settle_unanswered(call, desk, asked, format_, hold, route, tried)
         return
     why = "client_left" if error.why == "client_left" else "shutdown" if error.why == "shutdown" else "upstream_failed"
-    await _give_back(hold, desk, call, why, STATUS_WHEN_INTERRUPTED.get(error.why, 504), tried)
-
-
-async def _give_back(hold: Hold, desk: Desk, call: Call, why: str, status: int, tried: list[int]) -> None:
-    try:
-        await hold.release(
-            why,
-            endpoint=call.endpoint,
-            status=0 if status == 499 else status,
-            attempts=tried,
-            duration_ms=call.elapsed_ms,
-        )
-        desk.figures.ended("released")
-    except (Unavailable, asyncio.InvalidStateError) as error:
-        # The hold stays open and is closed by its deadline: the user loses nothing, and the operator is told.
-        log.error("release_failed charge=%s why=%s error=%s", hold.charge, why, error)
+    await give_back(hold, desk, call, why, STATUS_WHEN_INTERRUPTED.get(error.why, 504), tried)
 
 
 def _passed(headers: Mapping[str, str]) -> list[tuple[str, str]]:

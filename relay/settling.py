@@ -1,5 +1,8 @@
 """The end of a call that reached a provider: its usage, its cost, its charge."""
 
+import asyncio
+import logging
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from domain.accounts import MAX_ACCOUNT_MILLS
@@ -10,10 +13,12 @@ from relay.attempts import Attempt
 from relay.call import Call
 from relay.credit import Hold
 from relay.desk import Desk
-from relay.errors import Exhausted
+from relay.errors import Exhausted, Unavailable
 from relay.format import Format
 from relay.meter import Measured, counted
 from relay.router import Route
+
+log = logging.getLogger("veloera.relay")
 
 NOTHING = Measured(Usage(), "none")
 UPSTREAM_IDS = ("x-request-id", "request-id", "x-oneapi-request-id")
@@ -42,12 +47,14 @@ async def settle(
     """Charge what was used at the price of the route that answered. Raises Unavailable."""
     price = made.route.price
     usage, basis = measured
-    if price.cost_mills(usage) > MAX_ACCOUNT_MILLS:
+    cost = price.cost_mills(usage)
+    if cost > MAX_ACCOUNT_MILLS:
         # Prices times counts beyond any account: a misconfigured price book. Nobody can owe it, so nobody is charged it.
-        usage, basis = Usage(), "none"
+        usage, cost, basis = Usage(), 0, "none"
     result = await hold.settle(
         price=price,
         usage=usage,
+        cost=cost,
         ended_by=ending.by,
         basis=basis,
         endpoint=call.endpoint,
@@ -60,13 +67,28 @@ async def settle(
         duration_ms=call.elapsed_ms,
         attempts=tried,
     )
-    cost = price.cost_mills(usage)
     # One that is kept until the database is back has no fact yet: what of it is written off then is seen in the ledger only.
     paid = cost if result.fact is None else getattr(result.fact, "paid", 0)
     desk.figures.settled(cost, paid, usage.input_total, usage.output_total)
     desk.figures.ended(ending.by)
     desk.figures.attempted(made.route.channel_id, ending.by)
     return result
+
+
+async def give_back(hold: Hold, desk: Desk, call: Call, why: str, status: int, tried: Sequence[int]) -> None:
+    """End a hold with nothing charged. Where the ledger cannot, the hold's deadline ends it."""
+    try:
+        await hold.release(
+            why,
+            endpoint=call.endpoint,
+            status=0 if status == 499 else status,
+            attempts=tried,
+            duration_ms=call.elapsed_ms,
+        )
+        desk.figures.ended("released")
+    except (Unavailable, asyncio.InvalidStateError) as error:
+        # The user loses nothing, and the operator is told.
+        log.error("release_failed charge=%s why=%s error=%s", hold.charge, why, error)
 
 
 async def settle_unanswered(
@@ -82,4 +104,8 @@ def _upstream_id(made: Attempt) -> str:
     if made.answer is None:
         return ""
     headers = made.answer.headers
-    return next((headers[name] for name in UPSTREAM_IDS if headers.get(name)), "")[:MAX_UPSTREAM_ID_CHARS]
+    for name in UPSTREAM_IDS:
+        value = headers.get(name)
+        if value:
+            return value[:MAX_UPSTREAM_ID_CHARS]
+    return ""

@@ -5,7 +5,7 @@ stream that outgrows its hold extends it; one that cannot is ended politely.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from typing import Protocol
 
 from domain.books import Result
 from domain.pricing import Price
@@ -17,14 +17,28 @@ from relay.attempts import Attempt, read_failure
 from relay.call import Call
 from relay.credit import Hold
 from relay.desk import Desk
-from relay.errors import Exhausted, Interrupted, UpstreamCut
+from relay.errors import Exhausted, Interrupted, RelayError, UpstreamCut
 from relay.format import Format
 from relay.json_values import as_object
+from relay.limits import Admission
 from relay.meter import Measured, Meter, Verdict
-from relay.settling import NOTHING, Ending, FailedAtFirst, settle
+from relay.settling import NOTHING, Ending, FailedAtFirst, give_back, settle
 
 ASK_AT_PERCENT = 75
 SLACK_TOKENS = 16
+
+
+class Sink(Protocol):
+    """Where a stream goes, for what need not wait."""
+
+    @property
+    def is_ready(self) -> bool:
+        """The client is there and takes what is sent to it, and the answer has begun."""
+        ...
+
+    def take(self, piece: bytes) -> None:
+        """Send it now; while `is_ready` only."""
+        ...
 
 
 class Cover:
@@ -42,9 +56,14 @@ class Cover:
         self._wanted = 0
         self._asking: asyncio.Task[Result] | None = None
 
+    @property
+    def ample_tokens(self) -> int:
+        """So many output tokens are so far below what is held that nothing need be asked for."""
+        return (self.tokens * ASK_AT_PERCENT - 1) // 100
+
     async def reaches(self, meter: Meter) -> bool:
         """Whether the stream may go on. Asks for more in time, and waits only when it has to."""
-        if meter.output * 100 < self.tokens * ASK_AT_PERCENT:
+        if meter.output <= self.ample_tokens:
             return True
         output = meter.look_closely()
         while output >= self._reach():
@@ -99,7 +118,7 @@ class Cover:
 
 
 class Stream:
-    """One stream under way. `begin` reads the first of it, `rest` gives everything after, and settles before its end."""
+    """One stream under way. `begin` reads the first of it, `more` gives the rest piece by piece, and settles before the last."""
 
     def __init__(
         self,
@@ -111,6 +130,7 @@ class Stream:
         quoted: Quote,
         made: Attempt,
         tried: list[int],
+        admission: Admission,
     ) -> None:
         assert made.answer is not None, "there is an answer to stream"
         self._call = call
@@ -120,6 +140,7 @@ class Stream:
         self._hold = hold
         self._made = made
         self._tried = tried
+        self._admission = admission
         self._answer = made.answer
         self._splitter = sse.Splitter(desk.bounds.event_bytes)
         self._meter = Meter(format_, asked)
@@ -127,6 +148,8 @@ class Stream:
         self._begun = False
         self._said_something = False
         self._ended_by = ""
+        self._settled = False
+        self._sink: Sink | None = None
         self._cover = Cover(hold, made.route.price, quoted, desk.bounds.hold_output_tokens * asked.choices)
         self._first_byte_ms = -1
         call.patience("first_byte", desk.bounds.first_byte_timeout_s)
@@ -135,27 +158,46 @@ class Stream:
         """The first bytes for the client. Raises FailedAtFirst and Interrupted while nothing has come."""
         return await self._next()
 
-    async def rest(self) -> AsyncIterator[bytes]:
-        """Everything after `begin`, the end once the charge is durable. Raises Unavailable when it cannot be."""
+    async def more(self, sink: Sink | None = None) -> bytes | None:
+        """The next bytes for the client, the last of them once the charge is durable; None after them.
+
+        What has only text in it may go to `sink` as it comes: most events of most streams wake nobody. Raises Unavailable when the
+        charge cannot be made durable.
+        """
+        self._sink = sink
+        while not self._ended_by:
+            chunk = await self._next()
+            if chunk:
+                return chunk
+        if self._settled:
+            return None
+        self._settled = True
         try:
-            while not self._ended_by:
-                chunk = await self._next()
-                if chunk:
-                    yield chunk
-            await self._cover.settled()
-            measured = await self._measure()
-            ended_by = "empty" if measured is NOTHING else self._ended_by
-            ending = Ending(ended_by, True, self._first_byte_ms)
-            await settle(self._call, self._desk, self._hold, self._made, self._tried, measured, ending)
-            if not self._call.client_is_gone:
-                yield self._ending(ended_by, measured)
-        finally:
-            self._answer.close()
+            return await self._settle()
+        except RelayError:
+            self._admission.failed()
+            raise
+
+    async def end(self) -> None:
+        """Done with it, however far it came: its hold ends with it. Whoever takes a stream calls this."""
+        self._answer.close()
+        self._desk.open_calls.discard(self._call)
+        if not self._hold.ended:
+            await give_back(self._hold, self._desk, self._call, "abandoned", 0, [])
+
+    async def _settle(self) -> bytes:
+        """Charge, then the end for the client."""
+        await self._cover.settled()
+        measured = await self._measure()
+        ended_by = "empty" if measured is NOTHING else self._ended_by
+        ending = Ending(ended_by, True, self._first_byte_ms)
+        await settle(self._call, self._desk, self._hold, self._made, self._tried, measured, ending)
+        return b"" if self._call.client_is_gone else self._ending(ended_by, measured)
 
     async def _next(self) -> bytes:
         """Bytes to pass on. Sets `_ended_by` when there will be no more."""
         try:
-            chunk = await self._call.wait(self._answer.read_some())
+            chunk = await self._call.wait(self._answer.read_some(None if self._sink is None else self._pass_at_once))
             if not chunk:
                 return self._at_the_end()
             passed = self._read(chunk)
@@ -170,6 +212,21 @@ class Stream:
             self._tail = []
             self._ended_by = "quota_end"
         return passed
+
+    def _pass_at_once(self, chunk: bytes) -> bool:
+        """A tap: pass on a chunk whose reading needs no wait, neither for the client nor for a larger hold."""
+        sink, meter = self._sink, self._meter
+        if (
+            sink is None
+            or not sink.is_ready
+            or not self._begun
+            or not self._splitter.is_empty
+            or not meter.passes_whole(chunk, self._cover.ample_tokens)
+        ):
+            return False
+        self._call.heard()
+        sink.take(chunk)
+        return True
 
     def _read(self, chunk: bytes) -> bytes:
         if self._begun:

@@ -3,7 +3,7 @@
 Waits are ended by the call (see call.py), so no timer is made here; a connection is closed unless its answer was read to the end.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import NamedTuple, Protocol
 
 from relay.errors import UpstreamCut
@@ -25,6 +25,11 @@ class Outgoing(NamedTuple):
     proxy: str = ""
 
 
+Tap = Callable[[bytes], bool]
+"""Shown bytes as they come, in the middle of reading them: true when it took them, and they are not to be read any more. It never waits
+and never raises."""
+
+
 class Answer(Protocol):
     """A provider's answer, its head read."""
 
@@ -37,8 +42,11 @@ class Answer(Protocol):
         """The whole body. Raises UpstreamCut, AnswerTooLarge."""
         ...
 
-    async def read_some(self) -> bytes:
-        """The next bytes, b"" at the end. Raises UpstreamCut."""
+    async def read_some(self, tap: Tap | None = None) -> bytes:
+        """The next bytes, b"" at the end. Raises UpstreamCut.
+
+        While it waits, `tap` may be shown what comes first.
+        """
         ...
 
     def close(self) -> None:
@@ -56,8 +64,8 @@ class Sending:
 
 
 class Upstream(Protocol):
-    async def open(self, request: Outgoing, sending: Sending) -> Answer:
-        """Send a request and read the answer's head. Raises UpstreamUnreachable, UpstreamCut."""
+    def open(self, request: Outgoing, sending: Sending) -> Coroutine[object, object, Answer]:
+        """Send a request and read the answer's head. Raises UpstreamUnreachable (at once, or when awaited), UpstreamCut."""
         ...
 
     async def close(self) -> None: ...

@@ -10,15 +10,20 @@ from relay.errors import Exhausted, UpstreamCut
 from relay.format import Answered, Format
 from relay.meter import Measured, believable, counted
 from relay.settling import NOTHING, Ending, FailedAtFirst, settle
-from relay.upstream import AnswerTooLarge
+from relay.upstream import Answer, AnswerTooLarge
 
 
 async def answer_whole(
-    call: Call, desk: Desk, asked: Asked, format_: Format, hold: Hold, made: Attempt, tried: list[int]
+    call: Call,
+    desk: Desk,
+    asked: Asked,
+    format_: Format,
+    hold: Hold,
+    made: Attempt,
+    answer: Answer,
+    tried: list[int],
 ) -> bytes:
     """The answer's bytes, charged. Raises FailedAtFirst, Interrupted, Unavailable."""
-    answer = made.answer
-    assert answer is not None, "there is an answer to read"
     call.patience("first_byte", desk.bounds.first_byte_timeout_s)
     try:
         body = await call.wait(answer.read(desk.bounds.answer_bytes))
@@ -36,21 +41,21 @@ async def answer_whole(
     if read.is_error:
         raise FailedAtFirst(read_failure(body, 200, status=502))
     first_byte_ms = call.elapsed_ms
-    measured, by = await _measured(desk, asked, format_, made, read, body)
+    measured, by = _stated(format_, read)
+    if measured is None:
+        text = format_.text_of(body)
+        measured = await counted(desk.counter, format_, asked, made.route.served.upstream_model, text)
     await settle(
         call, desk, hold, made, tried, measured, Ending(by, asked.stream, first_byte_ms if asked.stream else -1)
     )
     return body
 
 
-async def _measured(
-    desk: Desk, asked: Asked, format_: Format, made: Attempt, read: Answered, body: bytes
-) -> tuple[Measured, str]:
-    """(usage, how it ended). An empty answer that the provider ended itself is free, where that can be."""
-    usage: Usage | None = believable(dict(read.usage)) if read.usage is not None else None
+def _stated(format_: Format, read: Answered) -> tuple[Measured | None, str]:
+    """(usage that the provider states, how the call ended). An empty answer that it ended itself is free, where that can be."""
+    usage: Usage | None = believable(read.usage) if read.usage is not None else None
     if read.is_empty and format_.free_when_empty and (usage is None or usage.reasoning == 0):
         return NOTHING, "empty"
     if usage is not None and not usage.is_empty:
         return Measured(usage, "upstream"), "complete"
-    text = format_.text_of(body)
-    return await counted(desk.counter, format_, asked, made.route.served.upstream_model, text), "complete"
+    return None, "complete"

@@ -5,7 +5,7 @@ Source: RFC 9110 and RFC 9112 (read 2026-11).
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Literal
@@ -19,6 +19,8 @@ Kind = Literal["plain", "length", "coding", "connection", "date"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+CLOSE = b"connection: close\r\n"
+CHUNKED = b"transfer-encoding: chunked\r\n"
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
@@ -75,10 +77,34 @@ def answer_head(
     bodiless = status in (204, 304) or request.method == "HEAD"
     chunked = _frame(lines, status, None if coded else length, request)
     if closes:
-        lines.append(b"connection: close\r\n")
+        lines.append(CLOSE)
     data = b"%b%b\r\n" % (_checked(lines), _without_date(dated) if own_date else dated)
     promised = None if bodiless or coded else length
     return AnswerHead(data, promised, chunked and not bodiless, bodiless, closes)
+
+
+def whole_head(status: int, lines: Sequence[bytes], length: int, dated: bytes, *, closes: bool) -> AnswerHead:
+    """Of an answer to anything but HEAD that is there as a whole, its body `length` bytes. `lines` frame nothing and have no date.
+
+    Raises BadAnswerHead.
+    """
+    own = b"content-length: %d\r\n" % length
+    data = _head_of(status, [*lines, own, CLOSE] if closes else [*lines, own], dated)
+    return AnswerHead(data, length, False, False, closes)
+
+
+def stream_head(status: int, lines: Sequence[bytes], request: Head, dated: bytes, *, closes: bool) -> AnswerHead:
+    """Of an answer to anything but HEAD whose length nobody knows yet. `lines` as in `whole_head`. Raises BadAnswerHead."""
+    chunked = request.http_version != "1.0"
+    own = [CHUNKED] * chunked + [CLOSE] * closes
+    return AnswerHead(_head_of(status, [*lines, *own], dated), None, chunked, False, closes)
+
+
+def _head_of(status: int, lines: list[bytes], dated: bytes) -> bytes:
+    first = _STATUS_LINES.get(status)
+    if first is None:
+        raise BadAnswerHead(f"expected a final status from 200 to 999, got {status}")
+    return b"%b%b%b\r\n" % (first, _checked(lines), dated)
 
 
 def refusal(status: int, reason: str, dated: bytes) -> bytes:
@@ -97,7 +123,7 @@ def _frame(lines: list[bytes], status: int, length: int | None, request: Head) -
         return False
     if status == 304 or request.http_version == "1.0":
         return False
-    lines.append(b"transfer-encoding: chunked\r\n")
+    lines.append(CHUNKED)
     return True
 
 

@@ -15,8 +15,9 @@ from api.http1.answer import refusal
 from api.http1.body import Body, Chunked, Counted
 from api.http1.deadlines import Deadlines
 from api.http1.errors import Refused
-from api.http1.exchange import Address, Exchange, scope_of
-from api.http1.head import PREFACE, Head, read_head
+from api.http1.exchange import Address, Exchange
+from api.http1.head import PREFACE, Head
+from api.http1.heads import Heads
 from api.http1.outflow import Outflow
 from api.http1.unparsed import Unparsed
 from api.http1.worker import Worker
@@ -40,7 +41,6 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_ahead",
         "_body",
-        "_client",
         "_context",
         "_deadlines",
         "_ending",
@@ -48,17 +48,19 @@ class Connection(asyncio.Protocol):
         "_exchange",
         "_gained_bytes",
         "_give_back",
+        "_heads",
         "_lost",
         "_paused",
         "_phase",
         "_running",
-        "_scheme",
         "_served",
-        "_server",
         "_transport",
         "_worker",
+        "client",
         "out",
         "over",
+        "scheme",
+        "server",
     )
 
     def __init__(
@@ -74,8 +76,9 @@ class Connection(asyncio.Protocol):
         self._worker = worker
         self._transport = transport
         self._give_back = give_back
-        self._scheme, self._client, self._server = scheme, client, server
+        self.scheme, self.client, self.server = scheme, client, server
         self._context = copy_context()
+        self._heads = Heads(worker.limits)
         self._ahead = Unparsed()
         """What the client has sent of its next requests."""
         self._exchange: Exchange | None = None
@@ -223,7 +226,7 @@ class Connection(asyncio.Protocol):
             self._return(raw)
             return
         try:
-            head = self._worker.known(read_head(raw, self._worker.limits))
+            head = self._worker.known(self._heads.read(raw))
         except Refused as refused:
             self._refuse(refused)
             return
@@ -258,8 +261,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, head: Head) -> None:
         worker, length = self._worker, head.body_length
-        scope = scope_of(head, worker, self._scheme, self._client, self._server)
-        self._exchange = exchange = Exchange(self, worker, head, scope)
+        self._exchange = exchange = Exchange(self, worker, head)
         self._phase = "body"
         self._deadlines.read_at = inf
         if length != 0:
@@ -317,7 +319,7 @@ class Connection(asyncio.Protocol):
     # ---- ending
 
     def _refuse(self, refused: Refused) -> None:
-        log.debug("http1_refused status=%d reason=%r client=%s", refused.status, refused.reason, self._client)
+        log.debug("http1_refused status=%d reason=%r client=%s", refused.status, refused.reason, self.client)
         exchange = self._exchange
         if exchange is None or not exchange.begun:
             self.out.write(refusal(refused.status, refused.reason, self._worker.dated()))
@@ -384,7 +386,7 @@ class Connection(asyncio.Protocol):
 
     def _expired(self, reading: bool, writing: bool) -> None:
         if writing and not self.out.advances():
-            log.debug("http1_cut reason=%r client=%s", "nothing was taken", self._client)
+            log.debug("http1_cut reason=%r client=%s", "nothing was taken", self.client)
             self._transport.abort()
             return
         if not reading:

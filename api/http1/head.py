@@ -12,6 +12,7 @@ from typing import Literal
 import httptools
 import msgspec
 
+from api.client import Asker, asker_of
 from api.http1.errors import Refused
 from api.http1.limits import Limits
 
@@ -43,6 +44,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     keeps_alive: bool
     expects_continue: bool
     upgrade: Upgrade
+    asker: Asker
 
 
 class _Fields:
@@ -158,6 +160,7 @@ def _meaning(method: str, fields: _Fields, version: str) -> Head:
         keeps_alive=version == "1.1" and b"close" not in tokens,
         expects_continue=expects and version == "1.1",
         upgrade=_upgrade(method, upgrade, tokens, has_body=bool(lengths or codings)) if upgrade else "",
+        asker=asker_of(fields.headers),
     )
 
 

@@ -9,12 +9,17 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 
 from api.asgi import Receive, Scope, Send
+from api.client import Client
 from api.http1.errors import Refused
 from api.http1.head import Head
 from api.http1.limits import Limits
 
 App = Callable[[Scope, Receive, Send, Callable[..., Any], Callable[..., Any]], Awaitable[None]]
 """hypercorn's wrapper around the app: it also takes ways to run a function in a thread and a coroutine from one."""
+
+
+Direct = Callable[[str, bytes], Callable[[Client], Awaitable[None]] | None]
+"""By method and target: what answers a request without ASGI's messages, for an app that has such. It chooses the request id itself."""
 
 
 class Draining(Protocol):
@@ -38,21 +43,20 @@ class Worker:
         limits: Limits,
     ) -> None:
         self.app = app
+        self.direct: Direct = _direct_of(app)
         self.loop = loop
         self.config = config
         self.context = context
         self.state = state
         self.limits = limits
         self.connections: set[Draining] = set()
+        self.draining = context.terminated.is_set()
+        """The worker stops: no request begins that has not begun."""
         self.counts_requests = context.max_requests is not None
         self.logs_access = config.accesslog is not None or config.statsd_host is not None
         self._watch: asyncio.Task[None] | None = None
         self._second = -1
         self._dated = b""
-
-    @property
-    def draining(self) -> bool:
-        return self.context.terminated.is_set()
 
     @property
     def head_s(self) -> float:
@@ -93,5 +97,16 @@ class Worker:
 
     async def _tell_all(self) -> None:
         await self.context.terminated.wait()
+        self.draining = True
         for connection in tuple(self.connections):
             connection.drain()
+
+
+def _direct_of(app: App) -> Direct:
+    """`direct` of the application, which hypercorn has wrapped."""
+    found: Direct | None = getattr(getattr(app, "app", None), "direct", None)
+    return found or _none_directly
+
+
+def _none_directly(method: str, target: bytes) -> None:
+    """An application that speaks ASGI only."""

@@ -37,9 +37,14 @@ class _Body(msgspec.Struct):
     error: msgspec.Raw | None = None
 
 
+NO_FIELD = msgspec.Raw()
+
+
 class _Request(msgspec.Struct):
     model: str
-    messages: list[msgspec.Raw]
+    messages: msgspec.Raw
+    tools: msgspec.Raw = NO_FIELD
+    functions: msgspec.Raw = NO_FIELD
     stream: bool | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
@@ -47,7 +52,15 @@ class _Request(msgspec.Struct):
     stream_options: wire.StreamOptions | None = None
 
 
+class _Listed(msgspec.Struct):
+    messages: list[msgspec.Raw]
+
+
+MAX_BLANKS = 64
+"""So far into a list its first item is looked for before the list is parsed."""
+
 _request = msgspec.json.Decoder(type=_Request)
+_listed = msgspec.json.Decoder(type=_Listed)
 _body = msgspec.json.Decoder(type=_Body)
 _DONE = Said(done=True)
 _NOTHING = Said()
@@ -61,10 +74,9 @@ class OpenAIChat:
     free_when_empty: bool = True
 
     def read(self, body: bytes) -> Asked:
-        fields = reading.fields_of(body)
+        text = reading.text_of(body)
         request = wire.checked(_request, body)
-        if not request.messages:
-            raise BadRequest("messages is required: at least one message", param="messages")
+        _check_messages(request.messages, body)
         limits = (
             reading.count_of(request.max_tokens, "max_tokens"),
             reading.count_of(request.max_completion_tokens, "max_completion_tokens"),
@@ -74,11 +86,11 @@ class OpenAIChat:
         return Asked(
             model=reading.model_of(request.model),
             stream=bool(request.stream),
-            fields=fields,
             body=body,
+            text=text,
             max_output=max(said) if said else None,
             choices=choices,
-            input_bound=reading.text_bound(fields["messages"], fields.get("tools"), fields.get("functions")),
+            input_bound=reading.text_bound(body, request.messages, request.tools, request.functions),
             wants_usage=bool(request.stream_options and request.stream_options.include_usage),
         )
 
@@ -155,6 +167,15 @@ class OpenAIChat:
         if with_usage and answer.get("usage") is not None:
             events.append(wire.like_answer(answer, "chat.completion.chunk", [], answer["usage"]))
         return b"".join(map(sse.event, events)) + sse.DONE
+
+
+def _check_messages(messages: msgspec.Raw, body: bytes) -> None:
+    """A list with something in it. Raises BadRequest."""
+    begins = bytes(memoryview(messages)[:MAX_BLANKS])
+    if begins[:1] == b"[" and begins[1:].lstrip()[:1] not in (b"", b"]"):
+        return
+    if not wire.checked(_listed, body).messages:
+        raise BadRequest("messages is required: at least one message", param="messages")
 
 
 def _text(message: _Message | None) -> str:

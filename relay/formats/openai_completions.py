@@ -49,6 +49,7 @@ class OpenAICompletions:
     free_when_empty: bool = True
 
     def read(self, body: bytes) -> Asked:
+        text = reading.text_of(body)
         fields = reading.fields_of(body)
         request = wire.checked(_request, body)
         if not request.prompt:
@@ -60,11 +61,11 @@ class OpenAICompletions:
         return Asked(
             model=reading.model_of(request.model),
             stream=bool(request.stream),
-            fields=fields,
             body=body,
+            text=text,
             max_output=DEFAULT_MAX_TOKENS if said is None else said,
             choices=max(n, best_of) * prompts,
-            input_bound=reading.prompt_bound(request.prompt, fields["prompt"]),
+            input_bound=reading.prompt_bound(request.prompt, body, fields["prompt"]),
             wants_usage=bool(request.stream_options and request.stream_options.include_usage),
         )
 

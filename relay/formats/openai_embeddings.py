@@ -35,6 +35,7 @@ class OpenAIEmbeddings:
     free_when_empty: bool = False
 
     def read(self, body: bytes) -> Asked:
+        text = reading.text_of(body)
         fields = reading.fields_of(body)
         request = wire.checked(_request, body)
         if not request.input:
@@ -42,11 +43,11 @@ class OpenAIEmbeddings:
         return Asked(
             model=reading.model_of(request.model),
             stream=False,
-            fields=fields,
             body=body,
+            text=text,
             max_output=0,
             choices=1,
-            input_bound=reading.prompt_bound(request.input, fields["input"]),
+            input_bound=reading.prompt_bound(request.input, body, fields["input"]),
             wants_usage=False,
         )
 

@@ -4,12 +4,12 @@ A whole answer frees its connection before it is read: what is buffered here bel
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from typing import Final, Protocol, TypeVar, overload
 
 from relay.errors import UpstreamCut, UpstreamUnreachable
 from relay.lean.decoding import Decoder
-from relay.upstream import AnswerTooLarge
+from relay.upstream import AnswerTooLarge, Tap
 
 HIGH_WATER_BYTES = 256 * 1024
 MAX_NAMES = 512
@@ -39,20 +39,21 @@ class Link(Protocol):
 class Headers(Mapping[str, str]):
     """A head's fields: names are found in any case and listed in lower case. Values that come several times are joined by commas."""
 
-    __slots__ = ("_values", "fields")
+    __slots__ = ("by_name", "fields")
 
     def __init__(self, fields: list[tuple[bytes, bytes]]) -> None:
         self.fields = fields
         """As they came."""
-        self._values: dict[str, str] = {}
-        values = self._values
+        self.by_name: dict[str, str] = {}
+        """By their names in lower case."""
+        values = self.by_name
         for raw, value in fields:
             name = _names.get(raw) or _lower(raw)
             text = value.decode("latin-1").rstrip(" \t")
             values[name] = f"{values[name]}, {text}" if name in values else text
 
     def __getitem__(self, name: str) -> str:
-        return self._values[name.lower()]
+        return self.by_name[name.lower()]
 
     @overload
     def get(self, name: str, /) -> str | None: ...
@@ -64,13 +65,16 @@ class Headers(Mapping[str, str]):
     def get(self, name: str, /, default: T) -> str | T: ...
 
     def get(self, name: str, /, default: T | None = None) -> str | T | None:
-        return self._values.get(name.lower(), default)
+        return self.by_name.get(name.lower(), default)
+
+    def items(self) -> ItemsView[str, str]:
+        return self.by_name.items()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter(self.by_name)
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self.by_name)
 
 
 def _lower(raw: bytes) -> str:
@@ -88,7 +92,7 @@ class LeanAnswer:
     """A provider's answer, its head read. One reader at a time."""
 
     __slots__ = (
-        *("_decoder", "_error", "_link", "_waiter", "_wanted", "bound", "buffered", "chunks"),
+        *("_decoder", "_error", "_link", "_tap", "_waiter", "_wanted", "bound", "buffered", "chunks"),
         *("ended", "headers", "is_paused", "length", "status"),
     )
 
@@ -110,11 +114,22 @@ class LeanAnswer:
         self.is_paused = False
         self._wanted = _HEAD
         self._waiter: asyncio.Future[None] | None = None
+        self._tap: Tap | None = None
 
     async def opened(self) -> None:
         """Wait for the head. Raises UpstreamCut, UpstreamUnreachable."""
         if not self.status and not self.ended:
-            await self._wait(_HEAD)
+            # `_wait`, spelled out: every call comes by here, and every frame is gone through again when it goes on.
+            assert self._waiter is None, "an answer has one reader at a time"
+            self._wanted = _HEAD
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            except BaseException:
+                self.close()
+                raise
+            finally:
+                self._waiter = None
         if not self.status:
             raise self._error or UpstreamCut("the provider closed before it answered")
 
@@ -135,14 +150,18 @@ class LeanAnswer:
             raise _too_large(limit_bytes)
         return self._taken()
 
-    async def read_some(self) -> bytes:
-        """All that has come and was not read yet, once there is any; b"" at the end. Raises UpstreamCut."""
+    async def read_some(self, tap: Tap | None = None) -> bytes:
+        """All that has come and was not read yet, once there is any; b"" at the end. Raises UpstreamCut.
+
+        While it waits, `tap` is shown what comes, and the wait goes on where it took that. Encoded bytes it is not shown.
+        """
         if self._decoder is not None:
             return await self._read_some_decoded(self._decoder)
         if not self.buffered and not self.ended:
             # `_wait`, spelled out: every event of every stream comes by here.
             assert self._waiter is None, "an answer has one reader at a time"
             self._wanted = _SOME
+            self._tap = tap
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
@@ -150,7 +169,7 @@ class LeanAnswer:
                 self.close()
                 raise
             finally:
-                self._waiter = None
+                self._waiter = self._tap = None
         if self.buffered:
             return self._taken()
         if self._error is not None:
@@ -189,6 +208,12 @@ class LeanAnswer:
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
+        tap = self._tap
+        if tap is not None and self.buffered and not self.ended:
+            chunks = self.chunks
+            if tap(chunks[0] if len(chunks) == 1 else b"".join(chunks)):
+                self._taken()
+                return
         if self.ended or (self._wanted == _HEAD and self.status) or (self._wanted == _SOME and self.buffered):
             waiter.set_result(None)
 

@@ -5,7 +5,6 @@ ends the body, how long a head may grow, and whether anything was said that nobo
 """
 
 import asyncio
-import select
 import ssl
 from typing import Protocol, cast
 
@@ -14,6 +13,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from relay.errors import UpstreamCut, UpstreamUnreachable
 from relay.lean.answer import Failure, Headers, LeanAnswer
 from relay.lean.decoding import CODINGS, Decoder
+from relay.lean.looking import is_quiet
 from relay.lean.seats import Site
 from relay.upstream import MAX_HEADER_BYTES, Sending
 
@@ -50,8 +50,20 @@ class Keeper(Protocol):
 
 class Connection(asyncio.Protocol):
     __slots__ = (
-        *("_answer", "_asked_at", "_bodiless", "_ended", "_fields", "_heard", "_interims", "_keep", "_keeper", "_loop"),
-        *("_parser", "_poll", "_quiet", "_sending", "_transport", "_unsent", "_until_close"),
+        *(
+            "_answer",
+            "_asked_at",
+            "_bodiless",
+            "_ended",
+            "_fields",
+            "_heard",
+            "_interims",
+            "_keep",
+            "_keeper",
+            "_loop",
+            "_number",
+        ),
+        *("_parser", "_quiet", "_sending", "_transport", "_unsent", "_until_close"),
         *("idle_since", "is_idle", "is_seated", "served", "site"),
     )
 
@@ -66,7 +78,8 @@ class Connection(asyncio.Protocol):
         self._keeper = keeper
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._poll = select.poll()
+        self._number = -1
+        """Its file descriptor."""
         self._parser = HttpResponseParser(self)
         self._answer: LeanAnswer | None = None
         self._sending = Sending()
@@ -83,7 +96,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_usable(self) -> bool:
         """Open, and nothing waits in the kernel that nobody asked for: neither bytes nor an end."""
-        return self.is_open and not self._poll.poll(0)
+        return self.is_open and is_quiet(self._number)
 
     def ask(self, message: bytes, sending: Sending, *, bodiless: bool = False) -> LeanAnswer:
         """Send a request. `bodiless`: its answer has no body whatever its head says, as to HEAD."""
@@ -127,7 +140,7 @@ class Connection(asyncio.Protocol):
         self._transport = stream = cast("asyncio.Transport", transport)
         # A byte that is not in the kernel's hands yet is not sent: `Sending.whole` depends on it.
         stream.set_write_buffer_limits(high=1, low=0)
-        self._poll.register(stream.get_extra_info("socket").fileno(), select.POLLIN)
+        self._number = stream.get_extra_info("socket").fileno()
 
     def pause_writing(self) -> None:
         self._unsent = True
@@ -148,6 +161,7 @@ class Connection(asyncio.Protocol):
                 self._broke("it does not begin as HTTP does")
                 return
         before = answer.buffered
+        self._quiet += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
@@ -159,7 +173,6 @@ class Connection(asyncio.Protocol):
             self._finish(answer)
             return
         if answer.buffered == before:
-            self._quiet += len(data)
             if self._quiet > MAX_QUIET_BYTES:
                 self._broke(f"more than {MAX_QUIET_BYTES} bytes without any of the body")
                 return
@@ -190,7 +203,8 @@ class Connection(asyncio.Protocol):
         self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if sum([len(name) + len(value) for name, value in self._fields]) > MAX_HEADER_BYTES:
+        # Fields are no longer than what came with them.
+        if self._quiet > MAX_HEADER_BYTES and sum([len(n) + len(v) for n, v in self._fields]) > MAX_HEADER_BYTES:
             raise UpstreamCut(f"a head of more than {MAX_HEADER_BYTES} bytes")
         status = self._parser.get_status_code()
         if status < 200:
@@ -200,7 +214,7 @@ class Connection(asyncio.Protocol):
         assert answer is not None, "the parser is fed for an answer only"
         headers = Headers(self._fields)
         self._fields = []  # of the trailers, which nobody reads
-        coding = headers.get("content-encoding", "").lower()
+        coding = headers.by_name.get("content-encoding", "").lower()
         if coding not in CODINGS and coding not in {"", "identity"}:
             raise UpstreamCut("the answer is in a coding that was not asked for")
         self._frame(answer, status, headers)
@@ -228,7 +242,7 @@ class Connection(asyncio.Protocol):
             raise UpstreamCut(f"an interim answer that was not asked for: {status}, number {self._interims}")
 
     def _frame(self, answer: LeanAnswer, status: int, headers: Headers) -> None:
-        length, coding = headers.get("content-length"), headers.get("transfer-encoding")
+        length, coding = headers.by_name.get("content-length"), headers.by_name.get("transfer-encoding")
         if coding is not None and coding.lower() != "chunked":
             raise UpstreamCut("a transfer coding that was not asked for")
         if self._bodiless or status in {204, 304}:

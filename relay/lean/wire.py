@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from yarl import URL
@@ -67,13 +68,26 @@ def method_bytes(method: str) -> bytes:
 class Shapes:
     """Header names come in few combinations: each is looked at once."""
 
-    __slots__ = ("_seen",)
+    __slots__ = ("_kept", "_seen")
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, ...], bytes] = {}
+        self._kept: dict[int, tuple[Mapping[str, str], bytes]] = {}
+        """The lines of mappings that nobody changes, by what they are the `id` of."""
 
     def lines(self, headers: Mapping[str, str]) -> bytes:
         """Header lines; JSON is the content type of whoever names none. Raises UpstreamUnreachable."""
+        kept = self._kept.get(id(headers))
+        if kept is not None and kept[0] is headers:
+            return kept[1]
+        lines = self._written(headers)
+        if isinstance(headers, MappingProxyType):
+            if len(self._kept) >= MAX_SHAPES:
+                self._kept.clear()
+            self._kept[id(headers)] = headers, lines
+        return lines
+
+    def _written(self, headers: Mapping[str, str]) -> bytes:
         names = tuple(headers)
         extra = self._seen.get(names)
         if extra is None:

@@ -3,6 +3,9 @@
 Base URLs are the family's defaults (veloera-admin-surface, channel types); a channel's own base URL replaces them.
 """
 
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -31,6 +34,7 @@ PROVIDERS: dict[int, Compatible] = {
 }
 
 
+@lru_cache(maxsize=4096)
 def address(provider: Compatible, base_url: str, path: str) -> str:
     """The URL of an endpoint. A base URL that already ends in its version keeps it once."""
     base = (base_url or provider.base_url).rstrip("/")
@@ -39,7 +43,9 @@ def address(provider: Compatible, base_url: str, path: str) -> str:
     return base + provider.version_path + path
 
 
-def signed(credential: str, *, organization: str = "") -> dict[str, str]:
+@lru_cache(maxsize=4096)
+def signed(credential: str, organization: str) -> Mapping[str, str]:
+    """The headers of a request, the same object for the same credential: who writes them out need not do so twice."""
     headers = {
         "Authorization": f"Bearer {credential}",
         "Accept": "application/json, text/event-stream",
@@ -47,4 +53,4 @@ def signed(credential: str, *, organization: str = "") -> dict[str, str]:
     }
     if organization:
         headers["OpenAI-Organization"] = organization
-    return headers
+    return MappingProxyType(headers)

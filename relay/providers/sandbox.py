@@ -19,7 +19,7 @@ import msgspec
 
 from relay.meter import Counter
 from relay.tokens import Counter as OwnCounter
-from relay.upstream import AnswerTooLarge
+from relay.upstream import AnswerTooLarge, Tap
 
 MIN_TOKENS: Final = 40
 MAX_TOKENS: Final = 120
@@ -79,7 +79,7 @@ class SandboxAnswer:
                 raise AnswerTooLarge(f"an answer of more than {limit_bytes} bytes")
         return body
 
-    async def read_some(self) -> bytes:
+    async def read_some(self, tap: Tap | None = None) -> bytes:
         """The next bytes when their time has come, b"" at the end. A call that is cancelled loses nothing."""
         step = self._next = self._next or next(self._steps, None)
         if step is None:

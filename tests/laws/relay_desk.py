@@ -17,14 +17,14 @@ from ledger.vault import open_vault
 from ledger.verify import verify
 from ledger.writer import Writer
 from projections.directory import Directory
-from relay.call import Call
+from relay.call import Call, Credential
 from relay.desk import Bounds, Desk
 from relay.errors import RelayError, UpstreamCut
 from relay.formats.openai_chat import OpenAIChat
 from relay.limits import Limits
-from relay.relay import Head, relay
+from relay.relay import relay
 from relay.router import Router
-from relay.upstream import Outgoing, Sending
+from relay.upstream import Outgoing, Sending, Tap
 
 MODEL = "m"
 KEY_TEXT = "k" * 48
@@ -74,8 +74,11 @@ class ScriptedAnswer:
             body += chunk
         return body
 
-    async def read_some(self) -> bytes:
+    async def read_some(self, tap: Tap | None = None) -> bytes:
         await asyncio.sleep(0)
+        # Its last piece comes with its end, unless it hangs.
+        while tap is not None and len(self._left) > (self._script.ends != "hang") and tap(self._left[0]):
+            self._left.pop(0)
         if self._left:
             return self._left.pop(0)
         if self._script.ends == "cut":
@@ -105,6 +108,22 @@ class ScriptedUpstream:
         pass
 
 
+class Taking:
+    """A client that takes most pieces at once, and has to be waited for at every third."""
+
+    def __init__(self) -> None:
+        self.got = b""
+        self._asked = 0
+
+    @property
+    def is_ready(self) -> bool:
+        self._asked += 1
+        return self._asked % 3 != 0
+
+    def take(self, piece: bytes) -> None:
+        self.got += piece
+
+
 @dataclass
 class House:
     """The relay and its ledger, and what can be asked of them afterwards."""
@@ -121,18 +140,23 @@ class House:
             body["max_tokens"] = max_tokens
         if include_usage:
             body["stream_options"] = {"include_usage": True}
-        return Call(endpoint="chat", body=msgspec.json.encode(body), credential="sk-" + KEY_TEXT)
+        return Call(endpoint="chat", body=msgspec.json.encode(body), credential=Credential("sk-" + KEY_TEXT))
 
     async def carry(self, call: Call) -> bytes:
         """Everything the client gets; b"" and the error's name in front when it gets an error."""
-        got = b""
+        client = Taking()
         try:
-            async for part in relay(call, self.desk, OpenAIChat()):
-                if not isinstance(part, Head):
-                    got += part
+            reply = await relay(call, self.desk, OpenAIChat())
+            client.got += reply.body
+            if reply.stream is not None:
+                try:
+                    while (piece := await reply.stream.more(client)) is not None:
+                        client.got += piece
+                finally:
+                    await reply.stream.end()
         except RelayError as error:
-            got += f"<{type(error).__name__}>".encode()
-        return got
+            client.got += f"<{type(error).__name__}>".encode()
+        return client.got
 
     async def held(self, call: Call) -> None:
         """Wait until the call's hold is durable."""

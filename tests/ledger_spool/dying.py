@@ -80,9 +80,9 @@ async def grown(hold: Hold, draw: random.Random) -> None:
 
 async def settled(hold: Hold, cost: int) -> None:
     await hold.settle(
-        price=calls.PRICE, usage=Usage(input=cost), ended_by="complete", basis="upstream", endpoint="chat", stream=True,
-        channel=1, upstream_model="m", upstream_request_id="", client_request_id="", first_byte_ms=1, duration_ms=2,
-        attempts=(1,),
+        price=calls.PRICE, usage=Usage(input=cost), cost=calls.PRICE.cost_mills(Usage(input=cost)), ended_by="complete", basis="upstream",
+        endpoint="chat", stream=True, channel=1, upstream_model="m", upstream_request_id="", client_request_id="",
+        first_byte_ms=1, duration_ms=2, attempts=(1,),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from ledger.spool import Spool, SpooledLedger, open_spool
 from ledger.writer import Writer
 from relay import sse
 from relay.call import Call
-from relay.upstream import Outgoing, Sending
+from relay.upstream import Outgoing, Sending, Tap
 from tests.laws.relay_desk import House, Script, ScriptedAnswer, ScriptedUpstream, open_house
 from tests.laws.test_stream_laws import STATED, WORDS, choice, event, whole_stream
 from tests.ledger_spool.faulty import Fault, FaultyStore
@@ -42,7 +42,7 @@ class PausingAnswer(ScriptedAnswer):
         self._upstream, self._before = upstream, min(2, len(script.chunks) - 1)
         self._read = 0
 
-    async def read_some(self) -> bytes:
+    async def read_some(self, tap: Tap | None = None) -> bytes:
         if self._read == self._before:
             self._upstream.paused.set()
             await self._upstream.goes_on.wait()

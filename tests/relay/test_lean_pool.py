@@ -1,6 +1,7 @@
 import asyncio
 import gzip
 import zlib
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from relay.errors import UpstreamCut, UpstreamUnreachable
 from relay.lean import pool as pools
 from relay.lean.answer import HIGH_WATER_BYTES
 from relay.lean_pool import LeanUpstream
-from relay.upstream import AnswerTooLarge, Outgoing, Sending
+from relay.upstream import AnswerTooLarge, Outgoing, Sending, Tap
 from tests.harness.lean_calls import HELLO, PLENTY_BYTES, called, chunked, outgoing, pooled
 from tests.harness.raw_peer import RawPeer, Wire, answering, in_turn, on_both_loops, once, silent, until
 
@@ -188,6 +189,66 @@ async def test_a_stream_is_read_as_it_comes_and_all_that_came_at_once() -> None:
             b"",
             b"",
         ]
+
+
+@on_both_loops
+async def test_a_tap_takes_what_comes_while_nothing_is_read_until_it_lets_something_pass() -> None:
+    shown: list[bytes] = []
+    reading = asyncio.Event()
+
+    def tap(piece: bytes) -> bool:
+        shown.append(piece)
+        return piece != b"stop"
+
+    def has_shown(pieces: int) -> bool:
+        return len(shown) == pieces
+
+    async def script(wire: Wire) -> None:
+        await wire.request()
+        await wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n")
+        await reading.wait()
+        for before, piece in enumerate((b"two", b"six", b"stop")):
+            await until(partial(has_shown, before))
+            await wire.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+        await until(partial(has_shown, 3))
+        await wire.send(b"3\r\nten\r\n0\r\n\r\n")
+        await wire.client_left()
+
+    async with pooled(script) as (pool, peer):
+        answer = await pool.open(outgoing(peer.url), Sending())
+        first = await answer.read_some(tap)
+        reading.set()
+        passed = await answer.read_some(tap)
+        rest = b""
+        while piece := await answer.read_some():
+            rest += piece
+
+    assert (first, passed, rest) == (b"one", b"stop", b"ten")
+    assert shown == [b"two", b"six", b"stop"]
+
+
+@on_both_loops
+async def test_a_tap_is_not_shown_encoded_bytes_nor_what_comes_with_the_end() -> None:
+    def tap(piece: bytes) -> bool:
+        raise AssertionError(f"it was shown {piece!r}")
+
+    body = gzip.compress(b"plain")
+    encoded = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with pooled(in_turn(once(encoded + body), once(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nend"))) as (
+        pool,
+        peer,
+    ):
+        read = [await read_with(pool, peer, tap), await read_with(pool, peer, tap)]
+
+    assert read == [b"plain", b"end"]
+
+
+async def read_with(pool: LeanUpstream, peer: RawPeer, tap: Tap) -> bytes:
+    answer = await pool.open(outgoing(peer.url), Sending())
+    read = b""
+    while piece := await answer.read_some(tap):
+        read += piece
+    return read
 
 
 @on_both_loops

@@ -1,3 +1,4 @@
+import json
 import re
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -5,7 +6,7 @@ from typing import cast
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domain.api_key import ApiKey
@@ -14,10 +15,10 @@ from domain.settings import Settings, validate
 from domain.user import User
 from relay.admission import Caller
 from relay.asked import Asked
-from relay.call import Call
+from relay.call import Call, Credential
 from relay.errors import BadRequest, Forbidden, RateLimited
 from relay.format import Format
-from relay.limits import Admission, Limits, texts_of
+from relay.limits import Admission, Limits, _words, texts_of
 from relay.shared_link import Link
 from relay.shared_windows import SharedWindows
 from relay.windows import BUCKETS, MemoryWindows
@@ -59,8 +60,9 @@ class Door:
         endpoint: str = "chat",
     ) -> Admission:
         key = ApiKey(id=1, user=user, digest="", secret="", terms=terms)
-        asked = Asked(model, False, {"prompt": msgspec.Raw(msgspec.json.encode(prompt))}, b"", None, 1, 0, False)
-        call = Call(endpoint=endpoint, body=b"", credential="", client_ip=ip)
+        body = msgspec.json.encode({"prompt": prompt})
+        asked = Asked(model=model, body=body, text=body.decode())
+        call = Call(endpoint=endpoint, body=body, credential=Credential(""), client_ip=ip)
         return await self.limits.admit(
             call, asked, Caller(key, User(id=user), "default", pinned), wire(endpoint), self.settings
         )
@@ -324,3 +326,27 @@ async def test_a_call_refused_for_its_words_is_no_success(door: Door) -> None:
 @pytest.mark.parametrize("prompt", [None, 7, {"a": 1}, [7, None, {"content": {"a": 1}}, {"text": 3}]])
 def test_a_prompt_of_another_shape_has_no_texts(prompt: object) -> None:
     assert list(texts_of(prompt)) == []
+
+
+TEXTS = st.text(st.sampled_from('abkSß\u0130\u03a3\u03c3\u03c2\u212a\u4e2d/"\\ \n\té'), max_size=12)
+
+
+@settings(max_examples=400, deadline=None)
+@example(words=["\u03c3"], prompts=["\t\u03a3"], ascii_only=False)
+@given(st.lists(TEXTS, min_size=1, max_size=3), st.lists(TEXTS, max_size=4), st.booleans())
+def test_a_prompt_that_is_not_decoded_has_no_filtered_word(
+    words: list[str], prompts: list[str], ascii_only: bool
+) -> None:
+    filtered = _words("\n".join(words))
+    body = json.dumps({"prompt": prompts}, ensure_ascii=ascii_only)
+
+    if filtered is not None and filtered.are_in(texts_of(prompts)):
+        assert filtered.may_be_in(body)
+
+
+def test_most_prompts_are_not_decoded_for_words() -> None:
+    filtered = _words("forbidden\nmore words")
+
+    assert filtered is not None
+    assert not filtered.may_be_in('{"messages":[{"role":"user","content":"a plain\\nprompt"}]}')
+    assert filtered.may_be_in('{"messages":[{"role":"user","content":"a FORbidden prompt"}]}')

@@ -34,8 +34,9 @@ class Blind(Books):
 
     __slots__ = ("_forgets", "_real")
 
-    def __init__(self, real: Books, forgets: Callable[[StreamId, list[Fact]], list[Fact]]) -> None:
+    def __init__(self, real: Books, forgets: Callable[[StreamId, Sequence[Fact]], Sequence[Fact]]) -> None:
         super().__init__({}, {}, real.now)
+        self.has_extensions = real.has_extensions
         self._real, self._forgets = real, forgets
 
     def guard(self, account: str) -> Guard:
@@ -44,7 +45,7 @@ class Blind(Books):
     def spendable(self, account: str) -> int:
         return self._real.spendable(account)
 
-    def history(self, stream: StreamId) -> list[Fact]:
+    def history(self, stream: StreamId) -> Sequence[Fact]:
         return self._forgets(stream, self._real.history(stream))
 
     def record(self, stream: StreamId, fact: Fact) -> None:
@@ -253,16 +254,7 @@ def upstream_is_asked_before_the_hold() -> Any:
         except LedgerError:
             return "unavailable"
         assert not asked.done(), "nobody waits for it"
-        return Hold(
-            process.ledger,
-            charge=command.charge,
-            user=1,
-            key=1,
-            capped=False,
-            model="small",
-            group="default",
-            amount=10,
-        )
+        return Hold(process.ledger, command)
 
     return patch.object(relaying, "_held", held)
 

@@ -157,9 +157,11 @@ async def _grown(request: Request, hold: Hold) -> bool:
 
 
 async def _settled(request: Request, hold: Hold, how: str) -> None:
+    usage = Usage() if how == "empty" else _usage(request)
     await hold.settle(
         price=request.price,
-        usage=Usage() if how == "empty" else _usage(request),
+        usage=usage,
+        cost=request.price.cost_mills(usage),
         ended_by=how,
         basis="none" if how == "empty" else "counted",
         endpoint="chat",
