@@ -42,6 +42,11 @@ class Client(Protocol):
         """The address that it calls from; "" where there is none."""
         ...
 
+    @property
+    def task(self) -> "asyncio.Task[None] | None":
+        """The one that serves it, where that is known."""
+        ...
+
     async def body(self, limit_bytes: int) -> bytes:
         """The whole body, decoded. Raises TooLarge, BadRequest, ClientLeft."""
         ...
@@ -110,6 +115,7 @@ class AsgiClient:
         self._receive = receive
         self._send = send
         self._watching: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self.asker = asker_of(scope["headers"])
         self.request_id: str = scope[REQUEST_ID]
         self.ip: str = scope["client"][0] if scope.get("client") else ""

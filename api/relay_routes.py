@@ -67,6 +67,7 @@ class RelayEndpoint:
                 client_ip=client.ip,
                 client_request_id=asker.request_id,
                 id=request_id,
+                task=client.task,
             )
             call.when_slow = partial(client.watch, partial(call.interrupt, "client_left"))
             status = await _carry(call, self._desk, self._format, client)

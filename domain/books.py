@@ -4,13 +4,14 @@ Balances move only through `Books.record`, with the postings of a fact, so a bal
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from domain import accounts
 from domain.accounts import MAX_ACCOUNT_MILLS, is_guarded
-from domain.events import Fact
+from domain.events import ChargeExtended, Fact
 from domain.streams import StreamId
 
 Status = Literal[
@@ -79,43 +80,53 @@ class Decision(NamedTuple):
 
 
 class Books:
-    """Working copies for one batch: balances and histories as the commands so far have left them."""
+    """Balances and histories as the commands of one batch have left them: what they changed, over what was there before them."""
 
-    __slots__ = ("_balances", "_history", "changed", "entries", "now")
+    __slots__ = ("_balances", "_grown", "_history", "changed", "entries", "has_extensions", "now")
 
     def __init__(self, balances: Mapping[str, Guard], history: Mapping[StreamId, Sequence[Fact]], now: int) -> None:
-        self._balances = dict(balances)
-        self._history = {stream: list(facts) for stream, facts in history.items()}
+        self._balances = balances
+        self._history = history
+        self._grown: dict[StreamId, list[Fact]] = {}
         self.changed: dict[str, Guard] = {}
         self.entries: list[Entry] = []
+        self.has_extensions = ChargeExtended in map(type, chain.from_iterable(history.values()))
+        """False: no charge of this batch was extended, so nobody need look for its extensions."""
         self.now = now
 
     def guard(self, account: str) -> Guard:
-        return self._balances.get(account, EMPTY)
+        return self.changed.get(account) or self._balances.get(account, EMPTY)
 
-    def history(self, stream: StreamId) -> list[Fact]:
-        return self._history.get(stream, NOTHING)
+    def history(self, stream: StreamId) -> Sequence[Fact]:
+        return self._grown.get(stream) or self._history.get(stream, NOTHING)
 
     def spendable(self, account: str) -> int:
         """Mills above the floor; negative when a correction left the account below it."""
-        balance, floor = self._balances.get(account, EMPTY)
+        balance, floor = self.guard(account)
         return MAX_ACCOUNT_MILLS if floor is None else balance - floor
 
     def record(self, stream: StreamId, fact: Fact) -> None:
         """Add a fact to its stream and move what it moves."""
-        history = self._history.setdefault(stream, [])
-        history.append(fact)
-        self.entries.append(Entry(stream, len(history), fact))
+        history = self._grown.get(stream)
+        if history is None:
+            history = self._grown[stream] = [*self._history.get(stream, NOTHING), fact]
+        else:
+            history.append(fact)
+        # The tuples are made without the constructor of a NamedTuple, which is written in Python and takes twice the time.
+        self.entries.append(tuple.__new__(Entry, (stream, len(history), fact)))
+        changed = self.changed
         for account, delta in fact.postings:
             if is_guarded(account):
-                balance, floor = self._balances.get(account, EMPTY)
-                self.changed[account] = self._balances[account] = Guard(balance + delta, floor)
+                balance, floor = changed.get(account) or self._balances.get(account, EMPTY)
+                changed[account] = tuple.__new__(Guard, (balance + delta, floor))
+        if isinstance(fact, ChargeExtended):
+            self.has_extensions = True
         for account, floor in fact.floors:
-            self.changed[account] = self._balances[account] = Guard(self.guard(account).balance, floor)
+            self.changed[account] = Guard(self.guard(account).balance, floor)
 
 
 EMPTY = Guard(0, 0)
-NOTHING: list[Fact] = []
+NOTHING: Sequence[Fact] = ()
 
 
 def same(there: Fact, asked: Fact) -> Result:

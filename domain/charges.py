@@ -56,7 +56,7 @@ def extend(command: commands.Extend, books: Books) -> Result:
 def _may_extend(command: commands.Extend, first: Fact, books: Books) -> Result | None:
     if not isinstance(first, ChargeHeld):
         raise Broken(f"stream {command.charge} does not begin with a hold")
-    if _payer(first) != _payer(command):
+    if not _same_payer(first, command):
         return Result("invalid", first, why="another payer holds this charge")
     if command.amount <= 0:
         return Result("invalid", why="an extension adds something")
@@ -190,7 +190,8 @@ def _extended(command: commands.Extend, at: int) -> ChargeExtended:
 
 
 def _held_postings(command: commands.OnCharge, amount: int) -> tuple[Posting, ...]:
-    moved = ((accounts.available(command.user), -amount), (accounts.held(command.user), amount))
+    user = command.user
+    moved = ((accounts.available(user), -amount), (accounts.held(user), amount))
     if not command.capped:
         return moved
     return (*moved, (accounts.cap(command.key), -amount), (accounts.cap_held(command.key), amount))
@@ -198,7 +199,8 @@ def _held_postings(command: commands.OnCharge, amount: int) -> tuple[Posting, ..
 
 def _ending_postings(command: commands.OnCharge, held: int, paid: int, written_off: int) -> tuple[Posting, ...]:
     """Everything held goes back, what is paid goes to revenue, what nobody pays is written off against it."""
-    moved: list[Posting] = [(accounts.held(command.user), -held), (accounts.available(command.user), held - paid)]
+    user = command.user
+    moved: list[Posting] = [(accounts.held(user), -held), (accounts.available(user), held - paid)]
     if paid + written_off:
         moved.append((accounts.REVENUE, paid + written_off))
     if written_off:
@@ -207,14 +209,12 @@ def _ending_postings(command: commands.OnCharge, held: int, paid: int, written_o
         moved += [(accounts.cap_held(command.key), -held), (accounts.cap(command.key), held - paid)]
         if paid:
             moved.append((accounts.cap_spent(command.key), paid))
-    return tuple(posting for posting in moved if posting[1])
+    return tuple([posting for posting in moved if posting[1]])
 
 
 def _short_of(command: commands.OnCharge, amount: int, books: Books) -> Result | None:
-    wanted = [accounts.available(command.user)]
-    if command.capped:
-        wanted.append(accounts.cap(command.key))
-    for account in wanted:
+    available = accounts.available(command.user)
+    for account in (available, accounts.cap(command.key)) if command.capped else (available,):
         there = books.spendable(account)
         if there < amount or there < 0:
             if books.guard(account).floor == FROZEN_FLOOR:
@@ -245,11 +245,13 @@ def _open_hold(command: commands.EndCharge, books: Books) -> int | Result:
     first = past[0]
     if not isinstance(first, ChargeHeld):
         raise Broken(f"stream {command.charge} does not begin with a hold")
-    if _payer(first) != _payer(command):
+    if not _same_payer(first, command):
         return Result("invalid", first, why="another payer holds this charge")
     if command.extensions < 0:
         return Result("stale", first, why="no charge has fewer than no extensions")
     total = first.amount
+    if not (command.extensions or books.has_extensions):
+        return total
     for n in range(1, command.extensions + 2):
         more = books.history(streams.extension(command.charge, n))
         if bool(more) != (n <= command.extensions):
@@ -265,7 +267,7 @@ def _settle_late(command: commands.Settle, books: Books, past: Sequence[Fact]) -
             return Result("exists" if _same_end(command, fact) else "exists_with_different", fact)
     first = past[0]
     assert isinstance(first, ChargeHeld), "an expired charge begins with its hold"
-    if _payer(first) != _payer(command):
+    if not _same_payer(first, command):
         return Result("invalid", first, why="another payer held this charge")
     paid = _affordable(command, command.cost, 0, books)
     fact = ChargeSettledLate(
@@ -313,11 +315,13 @@ def bill_of(past: Sequence[Fact]) -> ChargeSettled | ChargeSettledLate | None:
 
 def _same_end(command: commands.Settle, fact: ChargeSettled | ChargeSettledLate) -> bool:
     asked, there = (command.cost, command.usage, command.price), (fact.cost, fact.usage, fact.price)
-    return asked == there and _payer(command) == _payer(fact)
+    return asked == there and _same_payer(command, fact)
 
 
-def _payer(of: commands.OnCharge | ChargeHeld | ChargeSettled | ChargeSettledLate) -> tuple[int, int, bool]:
-    return of.user, of.key, of.capped
+def _same_payer(
+    command: commands.OnCharge | ChargeHeld, fact: commands.OnCharge | ChargeHeld | ChargeSettled | ChargeSettledLate
+) -> bool:
+    return command.user == fact.user and command.key == fact.key and command.capped == fact.capped
 
 
 def _ended(fact: Fact) -> Status:

@@ -94,12 +94,12 @@ def payment(provider: str, trade: str) -> StreamId:
 def extension(charge: StreamId, n: int) -> StreamId:
     """The n-th extension of a hold (1 for the first): uuid5 of the charge and `ext:n`.
 
-    Asked for at the end of every call, twice within its commit, so it is made here: RFC 9562, section 5.5, is a SHA-1 with six
-    bits replaced.
+    Asked for at the end of every call whose charge is read from a database, twice within its commit, so it is made here: RFC
+    9562, section 5.5, is a SHA-1 with six bits replaced.
     """
-    digest = int.from_bytes(sha1(bytes.fromhex(charge) + b"ext:%d" % n, usedforsecurity=False).digest()[:16])
-    return f"{digest & _KEPT_BITS | _VERSION_5:032x}"
+    digits = sha1(bytes.fromhex(charge) + b"ext:%d" % n, usedforsecurity=False).hexdigest()
+    return f"{digits[:12]}5{digits[13:16]}{_VARIANT[digits[16]]}{digits[17:32]}"
 
 
-_KEPT_BITS = ~(0xF000 << 64 | 0xC000 << 48) & (1 << 128) - 1
-_VERSION_5 = 0x5000 << 64 | 0x8000 << 48
+_VARIANT = {f"{digit:x}": f"{digit & 3 | 8:x}" for digit in range(16)}
+"""A hex digit, and the one that says `RFC 9562` in its upper two bits."""

@@ -4,6 +4,7 @@ JSON, so that people can read the table; struct fields in their declared order, 
 and the topic are columns, not part of the bytes.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -12,7 +13,7 @@ from domain.events import TOPICS, Fact
 from domain.streams import StreamId
 from ledger.errors import UnknownFact
 
-_encoder = msgspec.json.Encoder()
+encode: Callable[[Fact], bytes] = msgspec.json.Encoder().encode
 _decoders: dict[str, msgspec.json.Decoder[Fact]] = {
     topic: msgspec.json.Decoder(type=fact) for topic, fact in TOPICS.items()
 }
@@ -25,10 +26,6 @@ class Recorded(NamedTuple):
     stream: StreamId
     version: int
     fact: Fact
-
-
-def encode(fact: Fact) -> bytes:
-    return _encoder.encode(fact)
 
 
 def decode(topic: str, state: bytes) -> Fact:

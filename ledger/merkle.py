@@ -5,7 +5,7 @@ tree over n > 1 leaves splits at the largest power of two below n. `of` has the 
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 from ledger.store import StoredFact
@@ -13,8 +13,8 @@ from ledger.store import StoredFact
 HASH_BYTES = 32
 EMPTY_ROOT = sha256(b"").digest()
 
-_PLACE = struct.Struct(">qq")
-_LENGTH = struct.Struct(">I")
+_place = struct.Struct(">qqI").pack
+_length = struct.Struct(">I").pack
 
 
 def of(fact: StoredFact) -> bytes:
@@ -23,15 +23,25 @@ def of(fact: StoredFact) -> bytes:
     The position and the version as signed 64-bit integers, big end first; then the stream, the topic (both UTF-8) and the stored
     bytes, each after its length in bytes as an unsigned 32-bit integer, big end first. The stored bytes are taken as they are.
     """
-    parts = [_PLACE.pack(fact.position, fact.version)]
-    for part in (fact.stream.encode(), fact.topic.encode(), fact.state):
-        parts += (_LENGTH.pack(len(part)), part)
-    return b"".join(parts)
+    return _written(fact, b"")
 
 
 def leaf_of(fact: StoredFact) -> bytes:
     """The leaf's hash."""
-    return leaf(of(fact))
+    return sha256(_written(fact, b"\x00")).digest()
+
+
+def leaves_of(facts: Iterable[StoredFact]) -> list[bytes]:
+    """The hashes of many leaves."""
+    return [sha256(_written(fact, b"\x00")).digest() for fact in facts]
+
+
+def _written(fact: StoredFact, label: bytes) -> bytes:
+    position, stream, version, topic, state = fact
+    name, kind = stream.encode(), topic.encode()
+    return b"".join(
+        (label, _place(position, version, len(name)), name, _length(len(kind)), kind, _length(len(state)), state)
+    )
 
 
 def leaf(data: bytes) -> bytes:
@@ -68,11 +78,18 @@ class Tree:
 
 
 def root_of(leaves: Sequence[bytes]) -> bytes:
-    """The root over leaf hashes."""
-    tree = Tree()
-    for leaf_hash in leaves:
-        tree.add(leaf_hash)
-    return tree.root()
+    """The root over leaf hashes.
+
+    Row by row: neighbours are joined in pairs, and one that is left over goes up as it is. That is the tree that splits at the
+    largest power of two below the number of leaves.
+    """
+    if not leaves:
+        return EMPTY_ROOT
+    row = leaves
+    while len(row) > 1:
+        above = [sha256(b"\x01" + left + right).digest() for left, right in zip(row[::2], row[1::2], strict=False)]
+        row = [*above, row[-1]] if len(row) & 1 else above
+    return row[0]
 
 
 def path_to(leaves: Sequence[bytes], index: int) -> list[bytes]:

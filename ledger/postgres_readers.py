@@ -46,6 +46,7 @@ class Readers:
         try:
             return self._rows(sql, parameters)
         except _Broken:
+            self._forget()  # the second time on a connection that was made since
             with self._reading("read"):
                 return self._rows(sql, parameters)
 

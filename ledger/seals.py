@@ -99,7 +99,7 @@ def _cut_round(store: LedgerStore, key: SealKey, now_ms: int, until: int) -> lis
 
 
 def _block(facts: list[StoredFact], after: Cut, key: SealKey, now_ms: int) -> Seal:
-    root = merkle.root_of([merkle.leaf_of(fact) for fact in facts])
+    root = merkle.root_of(merkle.leaves_of(facts))
     unsigned = Seal(
         number=after.number + 1,
         first=facts[0].position,

@@ -16,23 +16,16 @@ import msgspec
 from eventsourcing.persistence import PersistenceError
 
 from domain.books import EMPTY, Decision, Guard, Result
-from domain.commands import Command, Hold, OnCharge, VaultPut
-from domain.events import ChargeExtended, ChargeHeld, Fact
+from domain.commands import Command, Hold
+from domain.events import Fact
 from domain.ledger import decide
 from domain.streams import StreamId
 from ledger.errors import LedgerUnavailable, StoreRefused
-from ledger.mapper import decode, encode
-from ledger.sqlite_memory import (
-    END_HOLDS,
-    ENDINGS,
-    INSERT_BALANCES,
-    INSERT_EVENTS,
-    PUT_HOLDS,
-    UPSERT_BALANCES,
-    Memory,
-)
+from ledger.mapper import decode
+from ledger.sqlite_memory import Memory
 from ledger.sqlite_reading import Snapshot, SqliteReader
 from ledger.sqlite_recorder import EVENTS_DDL, STATE_DDL, LedgerDatastore, LedgerRecorder
+from ledger.sqlite_rows import write
 from ledger.store import Seal, Session
 
 SCHEMA_VERSION = 2
@@ -100,18 +93,18 @@ class SqliteStore(SqliteReader):
         return decision.results
 
     def _commit(self, batch: Sequence[Command], *, trusting: bool) -> Decision:
-        accounts: set[str] = set()
-        for command in batch:
-            accounts.update(command.accounts())
+        accounts = {account for command in batch for account in command.accounts()}
         with self._exclusively():
             guards, history = self._load(batch, accounts, trusting=trusting)
             now = self._now()
             decision = decide(batch, guards, history, now)
-            if trusting and any(_refused_unseen(*pair) for pair in zip(batch, decision.results, strict=True)):
+            if trusting and _is_one_refused_unseen(batch, decision.results):
                 # What is refused writes nothing, so nothing would tell that its stream was there.
                 guards, history = self._load(batch, accounts, trusting=False)
                 decision = decide(batch, guards, history, now)
-            self._write(batch, decision, accounts)
+            if decision.entries:
+                write(self._cursor, decision, accounts)
+                self._write_vault(batch, decision.results)
         return decision
 
     def add_to_keyring(self, entries: dict[str, bytes]) -> None:
@@ -230,66 +223,23 @@ class SqliteStore(SqliteReader):
             memory.guards.update(dict.fromkeys(missing, EMPTY))
             memory.guards.update((account, Guard(balance, floor)) for account, balance, floor in found)
         history: dict[StreamId, list[Fact]] = {}
-        unknown: set[StreamId] = set()
+        unknown: list[StreamId] = []
         for command in batch:
-            if isinstance(command, OnCharge) and command.charge in memory.open_charges:
-                # Nobody else has written since it was held: what memory has of it is all there is.
-                known = ((stream, memory.open_charges.get(stream)) for stream in command.streams())
-                history.update((stream, facts) for stream, facts in known if facts is not None)
-            elif not (trusting and isinstance(command, Hold)):
-                unknown.update(command.streams())
+            if not (memory.recall(command, history) or (trusting and isinstance(command, Hold))):
+                unknown.extend(command.streams())
         if unknown:
-            for stream, topic, state in self._cursor.execute(HISTORY_SQL, (_json(list(unknown)),)):
-                history.setdefault(stream, []).append(decode(topic, state))
+            stored: dict[StreamId, list[Fact]] = {}
+            for stream, topic, state in self._cursor.execute(HISTORY_SQL, (_json(unknown),)):
+                stored.setdefault(stream, []).append(decode(topic, state))
+            history.update(stored)
         return {account: memory.guards[account] for account in accounts}, history
 
-    def _write(self, batch: Sequence[Command], decision: Decision, loaded: set[str]) -> None:
-        if not decision.entries:
-            return
-        cursor = self._cursor
-        events = [(e.stream, e.version, e.fact.TOPIC, encode(e.fact)) for e in decision.entries]
-        INSERT_EVENTS.run(cursor, events)
-        known = [(name, *guard) for name, guard in decision.balances.items() if name in loaded]
-        UPSERT_BALANCES.run(cursor, known)
-        if len(known) != len(decision.balances):
-            # Accounts of an id that was assigned in this batch: nobody can have had them before.
-            fresh = [(name, *guard) for name, guard in decision.balances.items() if name not in loaded]
-            INSERT_BALANCES.run(cursor, fresh)
-        self._write_holds(decision)
-        for command, result in zip(batch, decision.results, strict=True):
+    def _write_vault(self, batch: Sequence[Command], results: Sequence[Result]) -> None:
+        for command, result in zip(batch, results, strict=True):
             if (command.vault or command.vault_delete) and result.status == "created":
-                self._write_vault(command.vault, command.vault_delete)
-
-    def _write_holds(self, decision: Decision) -> None:
-        put: dict[StreamId, tuple[object, ...]] = {}
-        ended: list[tuple[StreamId]] = []
-        grown: list[tuple[int, int, StreamId]] = []
-        for stream, _, fact in decision.entries:
-            if isinstance(fact, ChargeHeld):
-                put[stream] = (
-                    stream,
-                    fact.user,
-                    fact.key,
-                    fact.capped,
-                    fact.amount,
-                    0,
-                    fact.node,
-                    fact.epoch,
-                    fact.deadline,
-                )
-            elif isinstance(fact, ENDINGS):
-                if put.pop(stream, None) is None:
-                    ended.append((stream,))
-            elif isinstance(fact, ChargeExtended):
-                grown.append((fact.amount, fact.n, fact.charge))
-        PUT_HOLDS.run(self._cursor, list(put.values()))
-        for growth in grown:
-            self._cursor.execute("UPDATE holds SET amount = amount + ?, extensions = ? WHERE charge = ?", growth)
-        END_HOLDS.run(self._cursor, ended)
-
-    def _write_vault(self, puts: tuple[VaultPut, ...], gone: tuple[str, ...]) -> None:
-        self._cursor.executemany("INSERT INTO vault VALUES (?, ?)", [(put.ref, put.sealed) for put in puts])
-        self._cursor.executemany("DELETE FROM vault WHERE ref = ?", [(ref,) for ref in gone])
+                puts = [(put.ref, put.sealed) for put in command.vault]
+                self._cursor.executemany("INSERT INTO vault VALUES (?, ?)", puts)
+                self._cursor.executemany("DELETE FROM vault WHERE ref = ?", [(ref,) for ref in command.vault_delete])
 
     def _all(self, sql: str, parameters: tuple[object, ...]) -> list[sqlite3.Row]:
         try:
@@ -345,8 +295,12 @@ def _machine_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _refused_unseen(command: Command, result: Result) -> bool:
-    return isinstance(command, Hold) and result.status != "created"
+def _is_one_refused_unseen(batch: Sequence[Command], results: Sequence[Result]) -> bool:
+    """Whether a hold was refused: its stream was taken for new without a look."""
+    for command, result in zip(batch, results, strict=True):
+        if result.status != "created" and isinstance(command, Hold):
+            return True
+    return False
 
 
 def refuse_network_file_system(folder: Path) -> None:

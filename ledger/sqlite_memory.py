@@ -1,51 +1,14 @@
-"""What makes a commit cheap: many rows a statement, and what this process wrote last kept in memory."""
+"""What a process of the embedded store wrote last, kept in memory."""
 
-import sqlite3
-from collections.abc import Sequence
-
-from domain import streams
 from domain.books import Decision, Guard
+from domain.commands import Command, Expire, Extend, Hold, OnCharge, Refund, Release, Settle
 from domain.events import ChargeExpired, ChargeExtended, ChargeHeld, ChargeReleased, ChargeSettled, Fact
 from domain.streams import StreamId
 
-ENDINGS = (ChargeSettled, ChargeReleased, ChargeExpired)
+ENDINGS = frozenset({ChargeSettled, ChargeReleased, ChargeExpired})
+OF_ONE_CHARGE = frozenset[type[Command]]({Hold, Extend, Settle, Release, Expire, Refund})
+"""Commands that read nothing but a charge and its extensions; those on a task read the task as well."""
 MAX_REMEMBERED = 50_000
-
-
-class Rows:
-    """One statement for many rows. Each statement gives the interpreter away once, so a row at a time would hand it to and fro
-    between the writer and the event loop hundreds of times a commit.
-    """
-
-    SIZES = (64, 16, 4, 1)
-
-    def __init__(self, head: str, row: str, tail: str = "") -> None:
-        self._statements = [(size, f"{head} {', '.join([row] * size)} {tail}") for size in self.SIZES]
-
-    def run(self, cursor: sqlite3.Cursor, rows: Sequence[tuple[object, ...]]) -> None:
-        start = 0
-        for size, statement in self._statements:
-            while len(rows) - start >= size:
-                cursor.execute(statement, [value for row in rows[start : start + size] for value in row])
-                start += size
-
-
-INSERT_EVENTS = Rows(
-    "INSERT INTO stored_events (originator_id, originator_version, topic, state) VALUES", "(?, ?, ?, ?)"
-)
-INSERT_BALANCES = Rows(
-    "INSERT INTO balances (account, balance, floor) VALUES",
-    "(?, ?, ?)",
-    # A hold of nothing for somebody unknown has left a row at 0: that is no reason never to register anybody again.
-    "ON CONFLICT (account) DO UPDATE SET balance = balances.balance + excluded.balance",
-)
-UPSERT_BALANCES = Rows(
-    "INSERT INTO balances (account, balance, floor) VALUES",
-    "(?, ?, ?)",
-    "ON CONFLICT (account) DO UPDATE SET balance = excluded.balance, floor = excluded.floor",
-)
-PUT_HOLDS = Rows("INSERT INTO holds VALUES", "(?, ?, ?, ?, ?, ?, ?, ?, ?)")
-END_HOLDS = Rows("DELETE FROM holds WHERE charge IN (VALUES", "(?)", ")")
 
 
 class Memory:
@@ -57,7 +20,9 @@ class Memory:
 
     def __init__(self) -> None:
         self.guards: dict[str, Guard] = {}
-        self.open_charges: dict[StreamId, list[Fact]] = {}
+        self._open: dict[StreamId, list[Fact]] = {}
+        self._extended: dict[StreamId, dict[StreamId, list[Fact]]] = {}
+        """By charge: its extensions. Most charges have none, and are not in it."""
         self._data_version = -1
 
     def check(self, data_version: int) -> bool:
@@ -70,22 +35,36 @@ class Memory:
 
     def forget(self) -> None:
         self.guards.clear()
-        self.open_charges.clear()
+        self._open.clear()
+        self._extended.clear()
+
+    def recall(self, command: Command, history: dict[StreamId, list[Fact]]) -> bool:
+        """Put what the command reads into `history`; False when it is not all of it known here.
+
+        Nobody else has written since an open charge was held: what is remembered of it is all there is.
+        """
+        if type(command) not in OF_ONE_CHARGE or not isinstance(command, OnCharge):
+            return False
+        held = self._open.get(command.charge)
+        if held is None:
+            return False
+        history[command.charge] = held
+        extensions = self._extended.get(command.charge)
+        if extensions is not None:
+            history.update(extensions)
+        return True
 
     def keep(self, decision: Decision) -> None:
         """After the commit: what it left."""
-        if len(self.guards) > MAX_REMEMBERED or len(self.open_charges) > MAX_REMEMBERED:
+        if len(self.guards) > MAX_REMEMBERED or len(self._open) > MAX_REMEMBERED:
             self.forget()
         self.guards.update(decision.balances)
         for stream, _, fact in decision.entries:
-            if isinstance(fact, ChargeHeld | ChargeExtended):
-                self.open_charges[stream] = [fact]
-            elif isinstance(fact, ENDINGS):
-                self._end(stream)
-
-    def _end(self, charge: StreamId) -> None:
-        if self.open_charges.pop(charge, None) is None:
-            return
-        n = 1
-        while self.open_charges.pop(streams.extension(charge, n), None) is not None:
-            n += 1
+            kind = type(fact)
+            if kind is ChargeHeld:
+                self._open[stream] = [fact]
+            elif kind in ENDINGS:
+                self._open.pop(stream, None)
+                self._extended.pop(stream, None)
+            elif isinstance(fact, ChargeExtended) and fact.charge in self._open:
+                self._extended.setdefault(fact.charge, {})[stream] = [fact]

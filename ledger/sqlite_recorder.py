@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 
-from eventsourcing.persistence import Notification, StoredEvent
+from eventsourcing.persistence import InterfaceError, Notification, StoredEvent
 from eventsourcing.sqlite import (
     SQLiteApplicationRecorder,
     SQLiteConnection,
@@ -13,6 +13,8 @@ from eventsourcing.sqlite import (
 )
 
 BUSY_TIMEOUT_S = 30
+STATEMENTS_KEPT = 128
+"""Prepared, by each connection."""
 
 EVENTS_DDL = (
     """CREATE TABLE IF NOT EXISTS stored_events (
@@ -63,15 +65,31 @@ INSERT_EVENT_SQL = "INSERT INTO stored_events (originator_id, originator_version
 
 
 class LedgerPool(SQLiteConnectionPool):
-    """Connections with our pragmas: the library leaves `synchronous` to SQLite's build, we do not."""
+    """Connections with our pragmas, which keep their statements.
+
+    The library leaves `synchronous` to SQLite's build, and keeps one statement: every other one would be parsed again, triggers
+    and all, each time it is run.
+    """
 
     def _create_connection(self) -> SQLiteConnection:
-        connection = super()._create_connection()
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA secure_delete=ON")  # what leaves the vault leaves the file
-        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
-        return connection
+        try:
+            connection = sqlite3.connect(
+                self.db_name,
+                timeout=BUSY_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=STATEMENTS_KEPT,
+            )
+        except sqlite3.Error as error:
+            raise InterfaceError(error) from error
+        if not self.is_journal_mode_wal:
+            connection.execute("PRAGMA journal_mode=WAL")
+            self.is_journal_mode_wal = True
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA secure_delete=ON")  # what leaves the vault leaves the file
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
+        connection.row_factory = sqlite3.Row
+        return SQLiteConnection(connection, self.max_age)
 
     def connect(self) -> sqlite3.Connection:
         return self._create_connection()._sqlite_conn  # pyright: ignore[reportPrivateUsage]  # the library has no other way

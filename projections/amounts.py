@@ -17,4 +17,4 @@ def stored(amount: int) -> Stored:
 
 def clamped(number: int) -> int:
     """The nearest number that an INTEGER column can hold: for what nobody adds up, such as a date that somebody typed."""
-    return min(max(number, MIN_INTEGER), MAX_INTEGER)
+    return number if MIN_INTEGER <= number <= MAX_INTEGER else min(max(number, MIN_INTEGER), MAX_INTEGER)

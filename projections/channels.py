@@ -9,7 +9,7 @@ from domain import events
 from domain.events import ChannelTerms, Fact
 from ledger.mapper import Recorded
 from projections.amounts import Stored, clamped, stored
-from projections.database import Cursor, Reader, upsert
+from projections.database import Cursor, Reader, Value, upsert
 from projections.paging import MAX_PAGE_NUMBER, MAX_PAGE_ROWS, bounded_size, containing
 from projections.people import as_id
 from projections.projection import (
@@ -52,20 +52,35 @@ class ChannelRow(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class _Channel:
+    """A row, its columns in their order. The texts of its terms are made when they change, not whenever somebody pays."""
+
     id: int
-    terms: ChannelTerms
-    status: int
-    secret: str
-    created_at: int
+    terms: str = ""
+    status: int = 1
     status_reason: str = ""
     status_at: int = 0
+    created_at: int = 0
     used_mills: int = 0
+    secret: str = ""
     deleted_at: int | None = None
+    name: str = ""
+    models: str = ""
+    groups: str = ""
+    tag: str = ""
+    priority: int = 0
 
-    def row(self) -> tuple[int | str | None, ...]:
+    def take(self, terms: ChannelTerms) -> None:
+        self.terms = msgspec.json.encode(terms).decode()
+        self.name = terms.name
+        self.models = ",".join(terms.models)
+        self.groups = msgspec.json.encode(terms.groups).decode()
+        self.tag = terms.tag
+        self.priority = clamped(terms.priority)
+
+    def row(self) -> tuple[Value, ...]:
         return (
             self.id,
-            msgspec.json.encode(self.terms).decode(),
+            self.terms,
             self.status,
             self.status_reason,
             self.status_at,
@@ -73,11 +88,11 @@ class _Channel:
             stored(self.used_mills),
             self.secret,
             self.deleted_at,
-            self.terms.name,
-            ",".join(self.terms.models),
-            msgspec.json.encode(self.terms.groups).decode(),
-            self.terms.tag,
-            clamped(self.terms.priority),
+            self.name,
+            self.models,
+            self.groups,
+            self.tag,
+            self.priority,
         )
 
 
@@ -107,23 +122,25 @@ class Channels:
     tables: Mapping[str, str] = {"channels_v1": "id"}
 
     def fold(self, cursor: Cursor, page: Sequence[Recorded]) -> None:
-        channels = _load(cursor, page)
-        for recorded in page:
-            _apply(channels, recorded.fact)
+        facts = [recorded.fact for recorded in page]
+        channels = _load(cursor, facts)
+        for fact in facts:
+            if isinstance(fact, PAID_FACTS):
+                used = channels.get(fact.channel)
+                if used is not None:  # 0: the call was answered by no channel
+                    used.used_mills += fact.paid
+            else:
+                _apply(channels, fact)
         cursor.executemany(PUT, [channel.row() for channel in channels.values()])
 
 
 def _apply(channels: dict[int, _Channel], fact: Fact) -> None:
-    if isinstance(fact, PAID_FACTS):
-        used = channels.get(fact.channel)
-        if used is not None:  # 0: the call was answered by no channel
-            used.used_mills += fact.paid
-        return
     match fact:
         case events.ChannelCreated():
-            channels[fact.id] = _Channel(fact.id, fact.terms, fact.status, fact.secret, fact.at)
+            made = channels[fact.id] = _Channel(fact.id, status=fact.status, created_at=fact.at, secret=fact.secret)
+            made.take(fact.terms)
         case events.ChannelChanged():
-            channels[fact.id].terms = fact.terms
+            channels[fact.id].take(fact.terms)
             channels[fact.id].secret = fact.secret
         case events.ChannelStatusChanged():
             changed = channels[fact.id]
@@ -135,35 +152,24 @@ def _apply(channels: dict[int, _Channel], fact: Fact) -> None:
 
 
 ChannelColumns = tuple[int, str, int, str, int, int, Stored, str, int | None]
+WholeColumns = tuple[int, str, int, str, int, int, Stored, str, int | None, str, str, str, str, int]
 
 
-def _load(cursor: Cursor, page: Sequence[Recorded]) -> dict[int, _Channel]:
-    ids = {which(recorded.fact) for recorded in page}
+def _load(cursor: Cursor, facts: Sequence[Fact]) -> dict[int, _Channel]:
+    ids = {fact.channel if isinstance(fact, PAID_FACTS) else which(fact) for fact in facts}
     rows = cursor.execute(
-        f"SELECT {COLUMNS} FROM channels_v1 WHERE {cursor.dialect.among('id')}", (cursor.dialect.values_of(ids),)
+        f"SELECT {COLUMNS}, {SEARCHED} FROM channels_v1 WHERE {cursor.dialect.among('id')}",
+        (cursor.dialect.values_of(ids),),
     )
     return {row[0]: _restored(row) for row in rows}
 
 
-def _restored(row: ChannelColumns) -> _Channel:
-    seen = _read(row)
-    return _Channel(
-        seen.id,
-        seen.terms,
-        seen.status,
-        seen.secret_ref,
-        seen.created_at,
-        status_reason=seen.status_reason,
-        status_at=seen.status_at,
-        used_mills=seen.used_mills,
-        deleted_at=row[8],
-    )
+def _restored(row: WholeColumns) -> _Channel:
+    return _Channel(*row[:6], int(row[6]), row[7], row[8], *row[9:])
 
 
 def which(fact: Fact) -> int:
-    """The channel that a fact is about; 0 for a call that none answered."""
-    if isinstance(fact, PAID_FACTS):
-        return fact.channel
+    """The channel that a fact other than a payment is about."""
     assert isinstance(
         fact, events.ChannelCreated | events.ChannelChanged | events.ChannelStatusChanged | events.ChannelDeleted
     ), f"{fact.TOPIC} is about no channel"

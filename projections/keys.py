@@ -1,7 +1,7 @@
 """API keys as their owners see them: terms, standing, use. Never a key's text: the row has its HMAC and its vault reference."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -9,7 +9,7 @@ from domain import events
 from domain.events import Fact, KeyTerms
 from ledger.mapper import Recorded
 from projections.amounts import Stored, clamped, stored
-from projections.database import Cursor, Reader, upsert
+from projections.database import Cursor, Reader, Value, upsert
 from projections.paging import MAX_PAGE_NUMBER, bounded_size, containing
 from projections.projection import (
     CHANNEL_FACTS,
@@ -59,33 +59,47 @@ class KeyRow(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class _Key:
+    """A row, its columns in their order. The texts of its terms are made when they change, not whenever somebody pays."""
+
     id: int
     user: int
-    digest: str
-    secret: str
-    created_at: int
-    status: int
-    unlimited: bool
-    terms: KeyTerms = field(default_factory=KeyTerms)
+    name: str = ""
+    status: int = 1
+    created_at: int = 0
     accessed_at: int = 0
+    expires_at: int = -1
+    unlimited: int = 0
+    model_limits_enabled: int = 0
+    model_limits: str = ""
+    allow_ips: str = ""
+    group: str = ""
     used_mills: int = 0
+    digest: str = ""
+    secret: str = ""
     deleted_at: int | None = None
 
-    def row(self) -> tuple[int | str | None, ...]:
-        terms = self.terms
+    def take(self, terms: KeyTerms) -> None:
+        self.name = terms.name
+        self.expires_at = clamped(terms.expires_at)
+        self.model_limits_enabled = int(terms.model_limits_enabled)
+        self.model_limits = msgspec.json.encode(terms.model_limits).decode()
+        self.allow_ips = msgspec.json.encode(terms.allow_ips).decode()
+        self.group = terms.group
+
+    def row(self) -> tuple[Value, ...]:
         return (
             self.id,
             self.user,
-            terms.name,
+            self.name,
             self.status,
             self.created_at,
             self.accessed_at,
-            clamped(terms.expires_at),
-            int(self.unlimited),
-            int(terms.model_limits_enabled),
-            msgspec.json.encode(terms.model_limits).decode(),
-            msgspec.json.encode(terms.allow_ips).decode(),
-            terms.group,
+            self.expires_at,
+            self.unlimited,
+            self.model_limits_enabled,
+            self.model_limits,
+            self.allow_ips,
+            self.group,
             stored(self.used_mills),
             self.digest,
             self.secret,
@@ -121,19 +135,20 @@ class Keys:
     tables: Mapping[str, str] = {"keys_v1": "id"}
 
     def fold(self, cursor: Cursor, page: Sequence[Recorded]) -> None:
-        keys = _load(cursor, page)
-        for recorded in page:
-            _apply(keys, recorded.fact)
+        facts = [recorded.fact for recorded in page]
+        keys = _load(cursor, facts)
+        for fact in facts:
+            if isinstance(fact, PAID_FACTS):
+                used = keys.get(fact.key)
+                if used is not None:  # a call may be made without a key that is known here
+                    used.used_mills += fact.paid
+                    used.accessed_at = fact.at
+            else:
+                _apply(keys, fact)
         cursor.executemany(PUT, [key.row() for key in keys.values()])
 
 
 def _apply(keys: dict[int, _Key], fact: Fact) -> None:
-    if isinstance(fact, PAID_FACTS):
-        used = keys.get(fact.key)
-        if used is not None:  # a call may be made without a key that is known here
-            used.used_mills += fact.paid
-            used.accessed_at = fact.at
-        return
     if isinstance(fact, events.ChargeRefunded):
         paid = keys.get(fact.key)
         if paid is not None:
@@ -141,13 +156,20 @@ def _apply(keys: dict[int, _Key], fact: Fact) -> None:
         return
     match fact:
         case events.KeyCreated():
-            keys[fact.id] = _Key(
-                fact.id, fact.user, fact.digest, fact.secret, fact.at, fact.status, fact.unlimited, fact.terms
+            made = keys[fact.id] = _Key(
+                fact.id,
+                fact.user,
+                status=fact.status,
+                created_at=fact.at,
+                unlimited=int(fact.unlimited),
+                digest=fact.digest,
+                secret=fact.secret,
             )
+            made.take(fact.terms)
         case events.KeyTermsChanged():
-            keys[fact.id].terms = fact.terms
+            keys[fact.id].take(fact.terms)
         case events.KeyLimitChanged():
-            keys[fact.id].unlimited = fact.unlimited
+            keys[fact.id].unlimited = int(fact.unlimited)
         case events.KeyStatusChanged():
             keys[fact.id].status = fact.status
         case events.KeyDeleted():
@@ -156,8 +178,8 @@ def _apply(keys: dict[int, _Key], fact: Fact) -> None:
             raise AssertionError(f"{fact.TOPIC} is not folded here")
 
 
-def _load(cursor: Cursor, page: Sequence[Recorded]) -> dict[int, _Key]:
-    ids = {which(recorded.fact) for recorded in page}
+def _load(cursor: Cursor, facts: Sequence[Fact]) -> dict[int, _Key]:
+    ids = {fact.key if isinstance(fact, PAID_FACTS) else which(fact) for fact in facts}
     rows = cursor.execute(
         f"SELECT {COLUMNS} FROM keys_v1 WHERE {cursor.dialect.among('id')}", (cursor.dialect.values_of(ids),)
     )
@@ -168,33 +190,12 @@ KeyColumns = tuple[int, int, str, int, int, int, int, int, int, str, str, str, S
 
 
 def _restored(row: KeyColumns) -> _Key:
-    seen = _read(row)
-    terms = KeyTerms(
-        name=seen.name,
-        expires_at=seen.expires_at,
-        model_limits_enabled=seen.model_limits_enabled,
-        model_limits=seen.model_limits,
-        allow_ips=seen.allow_ips,
-        group=seen.group,
-    )
-    return _Key(
-        seen.id,
-        seen.user_id,
-        seen.digest,
-        seen.secret_ref,
-        seen.created_at,
-        seen.status,
-        seen.unlimited,
-        terms,
-        accessed_at=seen.accessed_at,
-        used_mills=seen.used_mills,
-        deleted_at=row[15],
-    )
+    return _Key(*row[:12], int(row[12]), *row[13:])
 
 
 def which(fact: Fact) -> int:
-    """The key that a fact is about."""
-    if isinstance(fact, (*PAID_FACTS, events.ChargeRefunded)):
+    """The key that a fact other than a payment is about."""
+    if isinstance(fact, events.ChargeRefunded):
         return fact.key
     assert isinstance(
         fact,

@@ -142,23 +142,30 @@ class People:
         self._vault = vault
 
     def fold(self, cursor: Cursor, page: Sequence[Recorded]) -> None:
-        people = _load(cursor, page)
-        for recorded in page:
-            self._apply(people, recorded.fact)
+        facts = [recorded.fact for recorded in page]
+        people = _load(cursor, facts)
+        for fact in facts:
+            if isinstance(fact, PAID_FACTS):
+                payer = people.get(fact.user)
+                if payer is not None:  # a hold of nothing needs no balance, and so no user
+                    payer.used_mills += fact.paid
+                    payer.request_count += 1
+            else:
+                self._apply(people, fact)
         for person in people.values():
             if not person.looked_up:
                 self._look_up(person)
         cursor.executemany(PUT, [person.row() for person in people.values()])
 
     def _apply(self, people: dict[int, _Person], fact: Fact) -> None:
-        if isinstance(fact, OF_USE):
-            payer = people.get(fact.user)
-            if payer is not None:  # a hold of nothing needs no balance, and so no user
-                mills, calls = _use(fact)
-                payer.used_mills += mills
-                payer.request_count += calls
-            return
         match fact:
+            case events.ChargeRefunded():  # what was refunded was not used
+                if (refunded := people.get(fact.user)) is not None:
+                    refunded.used_mills -= fact.amount
+            case events.QuotaOpened():  # what was used elsewhere counts
+                if (opened := people.get(fact.user)) is not None:
+                    opened.used_mills += fact.used
+                    opened.request_count += fact.calls
             case events.UserCreated():
                 people[fact.id] = _Person(
                     id=fact.id,
@@ -189,26 +196,11 @@ class People:
         person.username, person.display_name, person.email = profile.username, profile.display_name, profile.email
 
 
-OF_USE = (*PAID_FACTS, events.ChargeRefunded, events.QuotaOpened)
-
-
-def _use(
-    fact: events.ChargeSettled | events.ChargeSettledLate | events.ChargeRefunded | events.QuotaOpened,
-) -> tuple[int, int]:
-    """(mills, calls) that a fact adds to what a user has used. What was refunded was not used; what was used elsewhere counts."""
-    match fact:
-        case events.ChargeRefunded():
-            return -fact.amount, 0
-        case events.QuotaOpened():
-            return fact.used, fact.calls
-    return fact.paid, 1
-
-
 PersonColumns = tuple[int, str, str, str, int, int, str, int, int | None, str, Stored, int]
 
 
-def _load(cursor: Cursor, page: Sequence[Recorded]) -> dict[int, _Person]:
-    ids = {whose(recorded.fact) for recorded in page}
+def _load(cursor: Cursor, facts: Sequence[Fact]) -> dict[int, _Person]:
+    ids = {fact.user if isinstance(fact, PAID_FACTS) else whose(fact) for fact in facts}
     rows = cursor.execute(
         f"SELECT {COLUMNS} FROM people_v1 WHERE {cursor.dialect.among('id')}", (cursor.dialect.values_of(ids),)
     )
@@ -220,8 +212,8 @@ def _restored(row: PersonColumns) -> _Person:
 
 
 def whose(fact: Fact) -> int:
-    """The user that a fact is about."""
-    if isinstance(fact, OF_USE):
+    """The user that a fact other than a payment is about."""
+    if isinstance(fact, events.ChargeRefunded | events.QuotaOpened):
         return fact.user
     assert isinstance(
         fact, events.UserCreated | events.UserProfileChanged | events.UserStandingChanged | events.UserDeleted

@@ -13,6 +13,9 @@ from projections.errors import FoldStopped
 from projections.places import ReadPlace
 from projections.runner import Runner
 
+OBJECTS_BETWEEN_COLLECTIONS = 100_000
+"""More than a page of facts makes, and all of them go with it: the collector need not look for cycles amid a page."""
+
 log = logging.getLogger("veloera.projections")
 
 
@@ -20,6 +23,7 @@ def run(place: ReadPlace, store: LedgerStore, vault: Vault, stop: threading.Even
     """Fold until `stop`. Blocks; raises FoldStopped, with the position, at a fact that cannot be folded."""
     runner = Runner(place, store, vault)
     gc.freeze()  # what is loaded by now stays: the collector need not look at it again
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     try:
         runner.run(stop)
     except FoldStopped as error:

@@ -4,14 +4,14 @@ Sums are added in Python, since one hour of many tokens or mills may pass 2^63.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import add
+from typing import Final
 
 import msgspec
 
-from domain import events
-from domain.events import Fact
 from ledger.mapper import Recorded
 from projections.amounts import Stored, clamped, stored
-from projections.database import Cursor, Reader, upsert
+from projections.database import Cursor, Reader, Value, upsert
 from projections.paging import bounded_size
 from projections.projection import (
     CHANNEL_FACTS,
@@ -29,11 +29,12 @@ from projections.projection import (
 )
 
 HOUR_S = 3600
+HOUR_MS = 1000 * HOUR_S
 MAX_TIME_S = 2**62
 
 Place = tuple[int, int, int, str, int]
 """(hour_s, user, key, model, channel)."""
-
+NOTHING: Final = (0, 0, 0, 0)
 
 PLACE = "hour_s, user_id, key_id, model, channel"
 SUMS = "count, quota_mills, input_tokens, output_tokens"
@@ -80,22 +81,25 @@ class Rollups:
     tables: Mapping[str, str] = {"hours_v1": "hour_s, user_id, key_id, model, channel"}
 
     def fold(self, cursor: Cursor, page: Sequence[Recorded]) -> None:
-        places = [place_of(recorded.fact) for recorded in page]
-        hours = _load(cursor, set(places))
-        for place, recorded in zip(places, page, strict=True):
+        used: dict[Place, list[int]] = {}
+        for recorded in page:
             fact = recorded.fact
-            assert isinstance(fact, events.ChargeSettled | events.ChargeSettledLate), f"{fact.TOPIC} is not folded here"
-            sums = hours.setdefault(place, [0, 0, 0, 0])
+            assert isinstance(fact, PAID_FACTS), f"{fact.TOPIC} is not folded here"
+            place = (fact.at // HOUR_MS * HOUR_S, fact.user, fact.key, fact.model, fact.channel)
+            sums = used.get(place)
+            if sums is None:
+                sums = used[place] = [0, 0, 0, 0]
+            usage = fact.usage
             sums[0] += 1
             sums[1] += fact.paid
-            sums[2] += clamped(fact.usage.input_total)
-            sums[3] += clamped(fact.usage.output_total)
-        cursor.executemany(PUT, [(*place, *map(stored, sums)) for place, sums in hours.items()])
+            sums[2] += clamped(usage.input_total)
+            sums[3] += clamped(usage.output_total)
+        before = _load(cursor, used)
+        cursor.executemany(PUT, [_row(place, sums, before.get(place, NOTHING)) for place, sums in used.items()])
 
 
-def place_of(fact: Fact) -> Place:
-    assert isinstance(fact, events.ChargeSettled | events.ChargeSettledLate), f"{fact.TOPIC} is not folded here"
-    return (fact.at // 1000 // HOUR_S * HOUR_S, fact.user, fact.key, fact.model, fact.channel)
+def _row(place: Place, sums: Iterable[int], before: Iterable[int]) -> tuple[Value, ...]:
+    return (*place, *map(stored, map(add, before, sums)))
 
 
 def _load(cursor: Cursor, places: Iterable[Place]) -> dict[Place, list[int]]:

@@ -4,13 +4,17 @@ Platform accounts have statements too. Their balances may pass 2^63, so running 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from operator import attrgetter
+from typing import Final
 
 import msgspec
 
 from domain import events
 from domain.events import Fact
 from ledger.mapper import Recorded
-from projections.amounts import Stored, stored
+from projections.amounts import MAX_INTEGER, MIN_INTEGER, Stored, stored
 from projections.database import Cursor, Reader
 from projections.paging import bounded_size
 from projections.projection import (
@@ -27,6 +31,7 @@ from projections.projection import (
 )
 
 MAX_POSITION = 2**63 - 1
+NUMBER_OF: Final = attrgetter("number")
 
 
 class StatementRow(msgspec.Struct, frozen=True):
@@ -78,47 +83,62 @@ class Statements:
     }
 
     def fold(self, cursor: Cursor, page: Sequence[Recorded]) -> None:
-        moving = [recorded for recorded in page if recorded.fact.postings]
-        accounts = _load(cursor, moving)
+        accounts = _load(cursor, page)
         facts: list[tuple[int, int, str, str, int, str]] = []
-        rows: list[tuple[int, int, int, Stored, Stored]] = []
-        for position, stream, version, fact in moving:
-            facts.append((position, fact.at, fact.TOPIC, stream, version, note(fact)))
+        for recorded in page:
+            position, fact = recorded.position, recorded.fact
+            if not fact.postings:
+                continue
+            facts.append((position, fact.at, fact.TOPIC, recorded.stream, recorded.version, note(fact)))
             for entry, (account, delta) in enumerate(fact.postings):
                 there = accounts[account]
-                there[1] += delta
-                rows.append((there[0], position, entry, stored(delta), stored(there[1])))
-        rows.sort()  # rows of one account lie side by side in the table
+                balance = there.balance = there.balance + delta
+                if MIN_INTEGER <= delta <= MAX_INTEGER and MIN_INTEGER <= balance <= MAX_INTEGER:
+                    there.rows.append((there.number, position, entry, delta, balance))
+                else:
+                    there.rows.append((there.number, position, entry, stored(delta), stored(balance)))
+        # Rows of one account lie side by side in the table.
+        touched = sorted(accounts.values(), key=NUMBER_OF)
+        rows = list(chain.from_iterable(account.rows for account in touched))
         cursor.executemany("INSERT INTO statement_facts_v1 VALUES (?, ?, ?, ?, ?, ?)", facts)
         cursor.executemany("INSERT INTO statements_v1 VALUES (?, ?, ?, ?, ?)", rows)
         cursor.executemany(
             """INSERT INTO statement_accounts_v1 VALUES (?, ?, ?)
                 ON CONFLICT (id) DO UPDATE SET balance_mills = excluded.balance_mills""",
-            [(number, account, stored(balance)) for account, (number, balance) in accounts.items()],
+            [(account.number, name, stored(account.balance)) for name, account in accounts.items()],
         )
 
 
-def _load(cursor: Cursor, page: Sequence[Recorded]) -> dict[str, list[int]]:
-    """[number, balance] of every account that a page names; new ones get the next numbers, in the order of the log."""
-    named = dict.fromkeys(account for recorded in page for account, _ in recorded.fact.postings)
+@dataclass(slots=True)
+class _Account:
+    number: int
+    balance: int = 0
+    rows: list[tuple[int, int, int, Stored, Stored]] = field(default_factory=list)
+
+
+def _load(cursor: Cursor, page: Sequence[Recorded]) -> dict[str, _Account]:
+    """Every account that a page names; new ones get the next numbers, in the order of the log."""
+    named = {account: None for recorded in page for account, _ in recorded.fact.postings}
     rows = cursor.execute(
         f"SELECT account, id, balance_mills FROM statement_accounts_v1 WHERE {cursor.dialect.among('account')}",
         (cursor.dialect.values_of(named),),
     )
-    accounts = {account: [number, int(balance)] for account, number, balance in rows}
+    accounts = {account: _Account(number, int(balance)) for account, number, balance in rows}
     if len(accounts) < len(named):
         (last,) = cursor.execute("SELECT max(id) FROM statement_accounts_v1").fetchone()
         number = last or 0
         for account in named:
             if account not in accounts:
                 number += 1
-                accounts[account] = [number, 0]
+                accounts[account] = _Account(number)
     return accounts
 
 
 def note(fact: Fact) -> str:
     """What a person would want to know of a posting's fact, in a word or two."""
     match fact:
+        case events.ChargeHeld() | events.ChargeSettled():  # nearly all of them
+            return fact.model
         case events.TopUpSettled():
             return f"{fact.provider} {fact.trade}"
         case events.CodeRedeemed():
@@ -134,8 +154,6 @@ def note(fact: Fact) -> str:
 
 def _note_of_charge(fact: Fact) -> str:
     match fact:
-        case events.ChargeHeld() | events.ChargeSettled():
-            return fact.model
         case events.ChargeExtended():
             return f"extension {fact.n}"
         case events.ChargeSettledLate():

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from fractions import Fraction
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -19,17 +19,19 @@ from domain.events import (
     ChargeReleased,
     ChargeSettled,
     ChargeSettledLate,
+    Fact,
     QuotaAdjusted,
     QuotaGranted,
 )
 from domain.pricing import Price
 from ledger.mapper import Recorded
 from projections.amounts import Stored, clamped, stored
-from projections.database import Cursor
+from projections.database import Cursor, Value
 from projections.projection import (
     CHANNEL_FACTS,
     KEY_FACTS,
     NAMING_FACTS,
+    PAID_FACTS,
     QUOTA_FACTS,
     SALES_FACTS,
     SETTING_FACTS,
@@ -56,6 +58,9 @@ class Kind(IntEnum):
     SYSTEM = 4
     CHECK_IN = 5
     ENDED = 6
+
+
+CONSUMED: Final = int(Kind.CONSUME)
 
 
 class Administrative(msgspec.Struct, frozen=True):
@@ -130,8 +135,7 @@ class UsageLog:
     tables: Mapping[str, str] = {"usage_log_v1": "position"}
 
     def fold(self, cursor: Cursor, page: Sequence[Recorded]) -> None:
-        marks = ", ".join("?" * len(Line._fields))
-        cursor.executemany(f"INSERT INTO usage_log_v1 VALUES ({marks})", [line(recorded) for recorded in page])
+        cursor.executemany(PUT, [line(recorded) for recorded in page])
 
 
 class Line(NamedTuple):
@@ -149,18 +153,25 @@ class Line(NamedTuple):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     use_time_s: int = 0
-    is_stream: bool = False
+    is_stream: int = 0
     request_id: str = ""
     content: str = ""
     other: str = ""
 
 
-def line(recorded: Recorded) -> Line:
-    """The row of one fact."""
-    position, stream, _, fact = recorded
+PUT = f"INSERT INTO usage_log_v1 VALUES ({', '.join('?' * len(Line._fields))})"
+
+
+def line(recorded: Recorded) -> tuple[Value, ...]:
+    """The row of one fact, as a Line has it."""
+    fact = recorded.fact
+    if isinstance(fact, PAID_FACTS):
+        return _paid(recorded.position, recorded.stream, fact)
+    return _other(recorded.position, recorded.stream, fact)
+
+
+def _other(position: int, stream: str, fact: Fact) -> Line:
     match fact:
-        case ChargeSettled() | ChargeSettledLate():
-            return _settled(position, stream, fact)
         case ChargeReleased():
             other = Other(stream, fact.why, _tried(fact.attempts), endpoint=fact.endpoint, status=fact.status)
             return Line(
@@ -221,7 +232,7 @@ class _Credit(NamedTuple):
     content: str
 
 
-def _credit(fact: events.Fact) -> _Credit | None:
+def _credit(fact: Fact) -> _Credit | None:
     match fact:
         case events.CodeRedeemed():
             return _Credit(Kind.GRANT, fact.user, fact.amount, f"redeemed code {fact.code}")
@@ -241,7 +252,8 @@ def _credit(fact: events.Fact) -> _Credit | None:
     return None
 
 
-def _settled(position: int, stream: str, fact: ChargeSettled | ChargeSettledLate) -> Line:
+def _paid(position: int, stream: str, fact: ChargeSettled | ChargeSettledLate) -> tuple[Value, ...]:
+    """A plain tuple of plain integers: what SQLite's library takes as it is. It asks around for anything else."""
     terms = _terms(fact.price)
     usage = fact.usage
     in_time = fact if isinstance(fact, ChargeSettled) else None
@@ -270,10 +282,10 @@ def _settled(position: int, stream: str, fact: ChargeSettled | ChargeSettledLate
         fact.paid,
         fact.written_off,
     )
-    return Line(
+    return (
         position,
         fact.at,
-        Kind.CONSUME,
+        CONSUMED,
         fact.user,
         fact.key,
         fact.channel,
@@ -283,7 +295,7 @@ def _settled(position: int, stream: str, fact: ChargeSettled | ChargeSettledLate
         clamped(usage.input_total),
         clamped(usage.output_total),
         in_time.duration_ms // 1000 if in_time else 0,
-        fact.stream,
+        1 if fact.stream else 0,
         stream,
         terms.content,
         _text(other),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from math import inf
 from secrets import token_bytes
 from time import monotonic, time_ns
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from relay.errors import Interrupted
 from relay.upstream import Sending
@@ -101,16 +101,17 @@ class Call:
         client_ip: str = "",
         client_request_id: str = "",
         id: str = "",
-        when_slow: Callable[[], None] | None = None,
+        task: "asyncio.Task[None] | None" = None,
     ) -> None:
-        """`when_slow` is called once, if the call is still open after SLOW_AFTER_S."""
+        """`task` is the one that relays it, where that is known already."""
         self.id = id or new_request_id()
         self.endpoint = endpoint
         self.body = body
         self.credential = credential
         self.client_ip = client_ip
         self.client_request_id = client_request_id
-        self.when_slow = when_slow
+        self.when_slow: Callable[[], None] | None = None
+        """Called once, if the call is still open after SLOW_AFTER_S."""
         self.started = monotonic()
         self.why = ""
         """Why it was interrupted; "" while it was not."""
@@ -118,7 +119,7 @@ class Call:
         """Of the attempt that is under way."""
         self.due = inf
         """When `look` has something to do, in seconds of the monotonic clock; it may be later by then."""
-        self._task: asyncio.Task[object] | None = None
+        self._task = task
         self._waiting = False
         self._phase = ""
         self._since = self._limit_s = 0.0
@@ -151,7 +152,7 @@ class Call:
             raise Interrupted(self.why)
         task = self._task
         if task is None:
-            task = self._task = asyncio.current_task()
+            task = self._task = cast("asyncio.Task[None] | None", asyncio.current_task())
             assert task is not None, "calls are relayed by tasks"
         self._waiting = True
         try:

@@ -16,6 +16,7 @@ from domain.commands import Command
 from domain.pricing import Price
 from domain.usage import Usage
 from ledger.errors import LedgerClosed, LedgerError, LedgerUnavailable
+from ledger.writer import Outcome
 from relay.errors import Forbidden, Insufficient, Unavailable
 
 log = logging.getLogger("veloera.relay")
@@ -207,11 +208,12 @@ async def outcome(ledger: Ledger, command: Command) -> Result:
     """What became of a command, also when the task is cancelled meanwhile: then the cancellation goes on afterwards."""
     future = ledger.submit(command)
     try:
-        return await asyncio.shield(future)
+        return await (future if type(future) is Outcome else asyncio.shield(future))
     except asyncio.CancelledError:
         if future.cancelled():
             raise
-        await asyncio.wait([future])
+        if not future.done():
+            await asyncio.wait([future])
         if isinstance(command, commands.Hold):
             await _give_back(ledger, command, future)
         elif isinstance(command, End) and isinstance(future.exception(), LedgerClosed | LedgerUnavailable):

@@ -78,9 +78,8 @@ class Connection(asyncio.Protocol):
         self._give_back = give_back
         self.scheme, self.client, self.server = scheme, client, server
         self._context = copy_context()
-        self._heads = Heads(worker.limits)
-        self._ahead = Unparsed()
-        """What the client has sent of its next requests."""
+        self._heads, self._ahead = Heads(worker.limits), Unparsed()
+        """`_ahead` is what the client has sent of its next requests."""
         self._exchange: Exchange | None = None
         """The request that is being answered."""
         self._body: Body | None = None

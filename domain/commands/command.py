@@ -29,4 +29,4 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def weight_bytes(self) -> int:
         """About how much it adds to a commit."""
-        return 512 + sum(len(put.sealed) for put in self.vault)
+        return 512 + sum([len(put.sealed) for put in self.vault]) if self.vault else 512

@@ -92,11 +92,11 @@ class LeanAnswer:
     """A provider's answer, its head read. One reader at a time."""
 
     __slots__ = (
-        *("_decoder", "_error", "_link", "_tap", "_waiter", "_wanted", "bound", "buffered", "chunks"),
+        *("_decoder", "_error", "_link", "_loop", "_tap", "_waiter", "_wanted", "bound", "buffered", "chunks"),
         *("ended", "headers", "is_paused", "length", "status"),
     )
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0
         self.headers = _NONE_YET
         self.length = -1
@@ -110,6 +110,7 @@ class LeanAnswer:
         """Nothing more will come: the body is whole, or it broke."""
         self._error: Failure | None = None
         self._link = link
+        self._loop = loop  # asking for the running one is a system call in Python 3.11
         self._decoder: Decoder | None = None
         self.is_paused = False
         self._wanted = _HEAD
@@ -122,7 +123,7 @@ class LeanAnswer:
             # `_wait`, spelled out: every call comes by here, and every frame is gone through again when it goes on.
             assert self._waiter is None, "an answer has one reader at a time"
             self._wanted = _HEAD
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._waiter = self._loop.create_future()
             try:
                 await self._waiter
             except BaseException:
@@ -162,7 +163,7 @@ class LeanAnswer:
             assert self._waiter is None, "an answer has one reader at a time"
             self._wanted = _SOME
             self._tap = tap
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._waiter = self._loop.create_future()
             try:
                 await self._waiter
             except BaseException:
@@ -220,7 +221,7 @@ class LeanAnswer:
     async def _wait(self, wanted: int) -> None:
         assert self._waiter is None, "an answer has one reader at a time"
         self._wanted = wanted
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
         try:
             await self._waiter
         except BaseException:

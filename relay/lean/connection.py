@@ -60,11 +60,10 @@ class Connection(asyncio.Protocol):
             "_interims",
             "_keep",
             "_keeper",
-            "_loop",
             "_number",
         ),
         *("_parser", "_quiet", "_sending", "_transport", "_unsent", "_until_close"),
-        *("idle_since", "is_idle", "is_seated", "served", "site"),
+        *("idle_since", "is_idle", "is_seated", "loop", "served", "site"),
     )
 
     def __init__(self, keeper: Keeper, site: Site) -> None:
@@ -76,7 +75,7 @@ class Connection(asyncio.Protocol):
         self.is_idle = False
         self.idle_since = 0.0
         self._keeper = keeper
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._number = -1
         """Its file descriptor."""
@@ -102,13 +101,13 @@ class Connection(asyncio.Protocol):
         """Send a request. `bodiless`: its answer has no body whatever its head says, as to HEAD."""
         assert self._answer is None, "a connection carries one request at a time"
         assert self._transport is not None, "it is connected before it is asked"
-        self._answer = answer = LeanAnswer(self)
+        self._answer = answer = LeanAnswer(self, self.loop)
         self.served += 1
         self._sending = sending
         self._bodiless = bodiless
         self._heard = self._ended = self._keep = self._until_close = False
         self._quiet = self._interims = 0
-        self._asked_at = self._loop.time()
+        self._asked_at = self.loop.time()
         self._transport.write(message)
         if not self._unsent:
             sending.whole = True
@@ -288,7 +287,7 @@ class Connection(asyncio.Protocol):
             return UpstreamCut(f"the answer broke off: {why}")
         if self._heard:
             return UpstreamCut(f"the provider's answer cannot be read: {why}")
-        if self.served > 1 and self._loop.time() - self._asked_at <= DIES_AT_ONCE_S:
+        if self.served > 1 and self.loop.time() - self._asked_at <= DIES_AT_ONCE_S:
             return Stale(f"a connection that was kept had been closed: {why}")
         if not self._sending.whole:
             return UpstreamUnreachable(f"the provider took no request: {why}")

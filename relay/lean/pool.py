@@ -178,12 +178,11 @@ class Pool:
         return connection
 
     def _rest(self, connection: Connection) -> None:
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_since = connection.loop.time()
         connection.is_idle = True
         connection.site.idle.append(connection)
         if self._sweeper is None:
-            self._sweeper = loop.call_later(self._idle_s, self._sweep)
+            self._sweeper = connection.loop.call_later(self._idle_s, self._sweep)
 
     def _sweep(self) -> None:
         """Close what has been idle for too long, and come again when the next one is due."""

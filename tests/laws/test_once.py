@@ -292,6 +292,23 @@ def test_an_end_that_does_not_know_of_an_extension_is_stale_and_one_that_does_gi
     assert (balance(memory, "user:1:available"), balance(memory, "user:1:held")) == (9_700, 0)
 
 
+def test_an_extension_is_seen_by_an_end_in_its_own_batch_also_where_it_is_the_only_one(memory: Memory) -> None:
+    ask(memory, calls.hold(500))
+
+    assert ask(memory, calls.extend(1, 200), calls.settle(300)).status == "stale"
+    assert balance(memory, "user:1:held") == 700
+
+
+@pytest.mark.parametrize(
+    "end", [calls.release(extensions=1), calls.expire(extensions=1), calls.settle(1, extensions=1)]
+)
+def test_no_end_knows_of_an_extension_that_was_never_made(memory: Memory, end: commands.EndCharge) -> None:
+    ask(memory, calls.hold(500))
+
+    assert ask(memory, end).status == "stale"
+    assert balance(memory, "user:1:held") == 500
+
+
 def test_an_append_moves_no_quota_and_sets_no_floor_by_itself(memory: Memory) -> None:
     facts: list[Fact] = [
         events.UserStandingChanged(id=1, role=1, status=1, group="g", floors=(("user:1:available", -1_000),)),

@@ -104,6 +104,24 @@ def test_a_server_that_is_away_is_said_to_be_in_bounded_time_and_found_when_it_i
     assert ledger.head() == 3
 
 
+def test_a_read_is_answered_at_once_however_many_connections_broke_since_the_last_one(
+    mortal: Server, ledger: PostgresStore
+) -> None:
+    readers = ledger._readers
+    with readers._one(), readers._one(), readers._one():
+        pass
+    with ServerPlace(ledger.address.conninfo("test", {})).connected() as connection:
+        gone = connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid()"
+        ).fetchall()
+
+    head = ledger.head()
+
+    assert len(gone) >= 3
+    assert head == 2
+
+
 def test_a_server_that_hangs_does_not_hang_a_commit_nor_a_read(ledger: PostgresStore) -> None:
     """Its processes are stopped, as on a machine whose disk no longer answers; the connections stay."""
     ledger.head()

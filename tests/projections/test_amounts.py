@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from projections.amounts import MAX_INTEGER, MIN_INTEGER, clamped, stored
 from projections.database import Folder
+from projections.sqlite_connections import BULK_ROWS
 from tests.projections.whereabouts import KINDS, whereabouts
 
 amounts = st.one_of(
@@ -61,6 +62,30 @@ def test_amounts_come_back_as_they_were_stored(folder: Folder, drawn: list[int])
         found = reader.execute("SELECT mills FROM t ORDER BY id").fetchall()
 
     assert found == [(stored(amount),) for amount in drawn]
+
+
+def test_many_rows_at_once_are_what_they_are_one_by_one(folder: Folder) -> None:
+    drawn = [stored(MAX_INTEGER - 100 + number) for number in range(3 * BULK_ROWS + 7)]
+    put = "INSERT INTO t (id, mills) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET mills = excluded.mills"
+    with folder.transaction() as cursor:
+        cursor.execute("DELETE FROM t")
+        cursor.executemany(put, [(number, 0) for number in range(0, len(drawn), 2)])
+
+    with folder.transaction() as cursor:
+        cursor.executemany(put, list(enumerate(drawn)))
+
+    with folder.reading() as reader:
+        assert reader.execute("SELECT id, mills FROM t ORDER BY id").fetchall() == list(enumerate(drawn))
+
+
+def test_of_many_rows_with_one_that_is_refused_none_is_kept(folder: Folder) -> None:
+    filled(folder, [])
+
+    with pytest.raises(Exception, match=r"(?i)unique"), folder.transaction() as cursor:
+        cursor.executemany("INSERT INTO t (id, mills) VALUES (?, ?)", [(min(n, 100), n) for n in range(3 * BULK_ROWS)])
+
+    with folder.reading() as reader:
+        assert reader.execute("SELECT count(*) FROM t").fetchall() == [(0,)]
 
 
 @given(amounts)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from domain import events
+from domain.commands import Grant
 from ledger.mapper import Recorded
 from projections.audit import Audit
 from projections.database import Cursor
@@ -24,7 +25,7 @@ from projections.folding import Folding
 from projections.options import Options
 from projections.places import database_at
 from projections.readmodel import LogFilter, ReadModel
-from projections.runner import Runner
+from projections.runner import BUSY_FACTS, BUSY_PERIOD_S, FOLLOW_PERIOD_S, Runner
 from tests.projections.folding import running, slow_folder
 from tests.projections.house import House, until
 from tests.projections.steps import Step, Story
@@ -35,6 +36,7 @@ pytestmark = ON_BOTH
 ROOT = Path(__file__).parent.parent.parent
 KILLS = int(os.environ.get("FOLD_KILLS", "3"))
 TAKEOVER_S = 2.0
+LOAD_S = 2.0
 
 
 @contextmanager
@@ -120,6 +122,44 @@ def test_what_is_committed_is_read_within_a_quarter_of_a_second(house: House, re
             waits.append(time.monotonic() - began)
 
     assert sorted(waits)[len(waits) // 2] < 0.25
+
+
+@contextmanager
+def busy(house: House, user: int) -> Iterator[None]:
+    """Somebody who commits more than a page's worth in each of the short periods."""
+    stop = threading.Event()
+
+    def work() -> None:
+        number = 0
+        while not stop.is_set():
+            grants = [Grant(user=user, amount=1, why=f"{number}:{n}") for n in range(BUSY_FACTS)]
+            assert all(result.ok for result in house.store.commit(grants))
+            number += 1
+            stop.wait(FOLLOW_PERIOD_S)
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        worker.join(10)
+
+
+def test_under_load_pages_are_few_and_what_is_committed_is_still_read_in_time(house: House, read: ReadModel) -> None:
+    ada = house.user("ada")
+    with folding_process(house):
+        until(lambda: position(house) == house.store.head(), "the first fold")
+        with busy(house, ada):
+            until(lambda: house.store.head() > 10 * BUSY_FACTS, "a load")
+            began, seen, waits = time.monotonic(), set[int](), list[float]()
+            while time.monotonic() < began + LOAD_S:
+                asked = time.monotonic()
+                seen.add(read.await_head().position)
+                waits.append(time.monotonic() - asked)
+
+    assert sorted(waits)[len(waits) // 2] < 0.25
+    assert len(seen) <= 2 * LOAD_S / BUSY_PERIOD_S
 
 
 def test_an_unknown_topic_stops_the_folding_at_its_position(house: House) -> None:
