@@ -5,6 +5,7 @@ ends the body, how long a head may grow, and whether anything was said that nobo
 """
 
 import asyncio
+import select
 import ssl
 from typing import Protocol, cast
 
@@ -13,7 +14,6 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from relay.errors import UpstreamCut, UpstreamUnreachable
 from relay.lean.answer import Failure, Headers, LeanAnswer
 from relay.lean.decoding import CODINGS, Decoder
-from relay.lean.looking import is_quiet
 from relay.lean.seats import Site
 from relay.upstream import MAX_HEADER_BYTES, Sending
 
@@ -50,19 +50,8 @@ class Keeper(Protocol):
 
 class Connection(asyncio.Protocol):
     __slots__ = (
-        *(
-            "_answer",
-            "_asked_at",
-            "_bodiless",
-            "_ended",
-            "_fields",
-            "_heard",
-            "_interims",
-            "_keep",
-            "_keeper",
-            "_number",
-        ),
-        *("_parser", "_quiet", "_sending", "_transport", "_unsent", "_until_close"),
+        *("_answer", "_asked_at", "_bodiless", "_ended", "_fields", "_heard", "_interims", "_keep", "_keeper"),
+        *("_parser", "_poll", "_quiet", "_sending", "_transport", "_unsent", "_until_close"),
         *("idle_since", "is_idle", "is_seated", "loop", "served", "site"),
     )
 
@@ -77,8 +66,7 @@ class Connection(asyncio.Protocol):
         self._keeper = keeper
         self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._number = -1
-        """Its file descriptor."""
+        self._poll = select.poll()
         self._parser = HttpResponseParser(self)
         self._answer: LeanAnswer | None = None
         self._sending = Sending()
@@ -95,7 +83,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_usable(self) -> bool:
         """Open, and nothing waits in the kernel that nobody asked for: neither bytes nor an end."""
-        return self.is_open and is_quiet(self._number)
+        return self.is_open and not self._poll.poll(0)
 
     def ask(self, message: bytes, sending: Sending, *, bodiless: bool = False) -> LeanAnswer:
         """Send a request. `bodiless`: its answer has no body whatever its head says, as to HEAD."""
@@ -139,7 +127,7 @@ class Connection(asyncio.Protocol):
         self._transport = stream = cast("asyncio.Transport", transport)
         # A byte that is not in the kernel's hands yet is not sent: `Sending.whole` depends on it.
         stream.set_write_buffer_limits(high=1, low=0)
-        self._number = stream.get_extra_info("socket").fileno()
+        self._poll.register(stream.get_extra_info("socket").fileno(), select.POLLIN)
 
     def pause_writing(self) -> None:
         self._unsent = True
