@@ -89,7 +89,7 @@ class Limits:
         if (
             words is not None
             and format_.name not in UNCHECKED
-            and words.may_be_in(asked.text)
+            and words.may_be_in(asked)
             and words.are_in(texts_of(format_.prompt_of(asked)))
         ):
             admission.failed()
@@ -113,6 +113,7 @@ class Limits:
 
 
 _UNCOUNTED: Final = Admission()
+_CASELESS: Final = re.compile(r"[0-9_\-+@#$%&*~\u4e00-\u9fff]")
 _ESCAPED: Final = re.compile(r'[\x00-\x1f"\\/]')
 """What JSON has, or may have, another way to write for."""
 
@@ -151,16 +152,22 @@ class _Words(NamedTuple):
     patterns: tuple[re.Pattern[str], ...]
     are_literal: bool
     """JSON writes these words in one way only, but for escapes of the form \\u, and there is nothing else to look for."""
+    marks: tuple[bytes, ...]
+    """Of each of the few a character that has no small or large form, where each has one: no word is where no mark is."""
 
-    def may_be_in(self, body: str) -> bool:
-        """False only where `are_in` finds nothing in any text of a JSON body: most prompts need not be decoded for this.
+    def may_be_in(self, asked: Asked) -> bool:
+        """False only where `are_in` finds nothing in any text of the prompt: most prompts need not be decoded for this.
 
         The one letter whose small form depends on what stands beside it is Sigma.
         """
-        if not self.are_literal or "\\u" in body or "Σ" in body:
+        if not self.are_literal or asked.is_escaped:
             return True
-        text = body.lower()
-        return any(word in text for word in self.few)
+        data = asked.large or asked.body
+        if self.marks and not any(mark in data for mark in self.marks):
+            return False
+        text = data.decode()
+        lower = text.lower()
+        return "Σ" in text or any(word in lower for word in self.few)
 
     def are_in(self, texts: Iterable[str]) -> bool:
         text = "\n".join(texts)[:MAX_CHECKED_CHARACTERS].lower()
@@ -219,7 +226,8 @@ def _words(text: str) -> _Words | None:
         if len(word) >= HEAD_CHARACTERS:
             by_head.setdefault(word[:HEAD_CHARACTERS], []).append(word)
     are_literal = not by_head and not patterns and not any(_ESCAPED.search(word) for word in few)
-    return _Words(few, by_head, patterns, are_literal)
+    marks = [next((mark.encode() for mark in word if _CASELESS.fullmatch(mark)), b"") for word in few]
+    return _Words(few, by_head, patterns, are_literal, tuple(marks) if all(marks) else ())
 
 
 def _compiled(pattern: str) -> re.Pattern[str] | None:

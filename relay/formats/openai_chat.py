@@ -74,7 +74,7 @@ class OpenAIChat:
     free_when_empty: bool = True
 
     def read(self, body: bytes) -> Asked:
-        text = reading.text_of(body)
+        reading.check_text(body)
         request = wire.checked(_request, body)
         _check_messages(request.messages, body)
         limits = (
@@ -87,10 +87,10 @@ class OpenAIChat:
             model=reading.model_of(request.model),
             stream=bool(request.stream),
             body=body,
-            text=text,
             max_output=max(said) if said else None,
             choices=choices,
             input_bound=reading.text_bound(body, request.messages, request.tools, request.functions),
+            large=bytes(request.messages),
             wants_usage=bool(request.stream_options and request.stream_options.include_usage),
         )
 

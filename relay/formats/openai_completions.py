@@ -49,7 +49,7 @@ class OpenAICompletions:
     free_when_empty: bool = True
 
     def read(self, body: bytes) -> Asked:
-        text = reading.text_of(body)
+        reading.check_text(body)
         fields = reading.fields_of(body)
         request = wire.checked(_request, body)
         if not request.prompt:
@@ -62,7 +62,6 @@ class OpenAICompletions:
             model=reading.model_of(request.model),
             stream=bool(request.stream),
             body=body,
-            text=text,
             max_output=DEFAULT_MAX_TOKENS if said is None else said,
             choices=max(n, best_of) * prompts,
             input_bound=reading.prompt_bound(request.prompt, body, fields["prompt"]),

@@ -35,7 +35,7 @@ class OpenAIEmbeddings:
     free_when_empty: bool = False
 
     def read(self, body: bytes) -> Asked:
-        text = reading.text_of(body)
+        reading.check_text(body)
         fields = reading.fields_of(body)
         request = wire.checked(_request, body)
         if not request.input:
@@ -44,7 +44,6 @@ class OpenAIEmbeddings:
             model=reading.model_of(request.model),
             stream=False,
             body=body,
-            text=text,
             max_output=0,
             choices=1,
             input_bound=reading.prompt_bound(request.input, body, fields["input"]),
