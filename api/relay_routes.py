@@ -92,6 +92,7 @@ async def _carry(call: Call, desk: Desk, format_: Format, client: Client) -> int
             return await _pass_on(call, reply.head, reply.body, reply.stream, client)
     finally:
         client.unwatch()
+        call.over()
     if call.client_is_gone:
         return 499
     head = reply.head

@@ -177,6 +177,10 @@ class Call:
         """Upstream said something: the gap begins anew."""
         self._since = monotonic()
 
+    def over(self) -> None:
+        """Nothing is waited for any more. What it knew of its surroundings knows it, too: nobody should have to look for such rings."""
+        self.when_slow = self._task = None
+
     def look(self, now: float) -> None:
         """At `due`: begin to watch the client, and interrupt a wait that has lasted too long."""
         begin = self.when_slow
