@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import cast
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay.asked import Asked, is_escaped
@@ -34,12 +34,21 @@ MESSAGES = st.lists(
 NAMES = st.sampled_from(['"model"', '"mod\\u0065l"', '"models"', '"a model"'])
 MEMBERS = st.lists(
     st.tuples(NAMES, st.sampled_from(['"a"', '"b"']))
-    | st.tuples(st.just('"metadata"'), st.sampled_from(['{"model":"z"}', '[{"model":"z"}]'])),
+    | st.tuples(
+        st.just('"metadata"'), st.sampled_from(['{"model":"z"}', '[{"model":"z"}]', '[{"role": "user", "content": 0}]'])
+    ),
     max_size=4,
 )
 
 
 @settings(max_examples=500, deadline=None)
+@example(
+    messages=[{"role": "user", "content": "something longer than what begins in the same way"}],
+    members=[('"metadata"', '[{"role": "user", "content": 0}]'), ('"model"', '"b"')],
+    at=3,
+    escape=False,
+    twice=False,
+)
 @given(MESSAGES, MEMBERS, st.integers(0, 4), st.booleans(), st.booleans())
 def test_upstream_reads_the_model_that_was_priced(
     messages: list[object], members: list[tuple[str, str]], at: int, escape: bool, twice: bool
