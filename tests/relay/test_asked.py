@@ -45,7 +45,7 @@ MEMBERS = st.lists(
 @example(
     messages=[{"role": "user", "content": "something longer than what begins in the same way"}],
     members=[('"metadata"', '[{"role": "user", "content": 0}]'), ('"model"', '"b"')],
-    at=3,
+    at=2,
     escape=False,
     twice=False,
 )
