@@ -25,6 +25,7 @@ from api.app import create_app
 from api.bootstrap import FirstLogin, bootstrap, print_first_login, write_first_login_file
 from api.children import PROJECTOR_STOP_S, WORKER_STOP_GRACE_S, Child, projector_of, worker_of
 from api.compose import Services, open_books, start_services
+from api.heap import settle_heap
 from api.settings import Environment
 from api.stopping import told_to_stop
 
@@ -38,6 +39,7 @@ READY_S = 120.0
 
 def serve(environment: Environment) -> None:
     """Serve until SIGTERM or SIGINT. Raises StoreRefused, and OSError when the address is taken."""
+    settle_heap()
     log_to_stderr(environment)
     config = server_config(environment)
     sockets = config.create_sockets()
@@ -57,6 +59,7 @@ def serve(environment: Environment) -> None:
 
 def serve_as_worker(environment: Environment, descriptors: Sequence[int], slot: int, ready: Callable[[], None]) -> None:
     """Carry calls over sockets that the parent has bound, until SIGTERM."""
+    settle_heap()
     log_to_stderr(environment)
     config = server_config(environment)
     config.bind = [f"fd://{descriptor}" for descriptor in descriptors]

@@ -9,7 +9,7 @@ from time import monotonic, time_ns
 from typing import TypeVar, cast
 
 from relay.errors import Interrupted
-from relay.upstream import Sending
+from relay.upstream import NOTHING_SENT
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ class Call:
         self.started = monotonic()
         self.why = ""
         """Why it was interrupted; "" while it was not."""
-        self.sending = Sending()
+        self.sending = NOTHING_SENT
         """Of the attempt that is under way."""
         self.due = inf
         """When `look` has something to do, in seconds of the monotonic clock; it may be later by then."""

@@ -5,7 +5,7 @@ Commands in flight are never abandoned: if the task is cancelled while one commi
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -95,20 +95,13 @@ class Hold:
             self.amount += amount
         return result
 
-    async def _grown(self, growing: "asyncio.Future[Result]") -> None:
-        """An end names its extensions: the one that is under way is waited for, also where nobody else does any more."""
-        await asyncio.wait([growing])
-
-    async def settle(
+    def settle(
         self, *, price: Price, usage: Usage, cost: int, ended_by: str, basis: str, endpoint: str, stream: bool, channel: int,
         upstream_model: str, upstream_request_id: str, client_request_id: str, first_byte_ms: int, duration_ms: int,
         attempts: Sequence[int],
-    ) -> Result:  # fmt: skip
+    ) -> Coroutine[object, object, Result]:  # fmt: skip
         """End the hold with `cost`, in mills: what `usage` costs at `price`. Raises Unavailable when it could not be made durable."""
-        self.ended = True
-        if self._growing is not None:
-            await self._grown(self._growing)
-        return await self._end(
+        return self._ending(
             commands.Settle(
                 charge=self.charge,
                 user=self.user,
@@ -134,14 +127,11 @@ class Hold:
             )
         )
 
-    async def release(
+    def release(
         self, why: str, *, endpoint: str = "", status: int = 0, attempts: Sequence[int] = (), duration_ms: int = 0
-    ) -> Result:
+    ) -> Coroutine[object, object, Result]:
         """End the hold with nothing charged. Raises Unavailable when it could not be made durable."""
-        self.ended = True
-        if self._growing is not None:
-            await self._grown(self._growing)
-        return await self._end(
+        return self._ending(
             commands.Release(
                 charge=self.charge,
                 user=self.user,
@@ -156,6 +146,16 @@ class Hold:
                 duration_ms=duration_ms,
             )
         )
+
+    def _ending(self, command: End) -> Coroutine[object, object, Result]:
+        self.ended = True
+        growing = self._growing
+        return self._end(command) if growing is None else self._end_grown(command, growing)
+
+    async def _end_grown(self, command: End, growing: "asyncio.Future[Result]") -> Result:
+        """An end names its extensions: the one that is under way is waited for, also where nobody else does any more."""
+        await asyncio.wait([growing])
+        return await self._end(msgspec.structs.replace(command, extensions=self.extensions))
 
     async def _end(self, command: End) -> Result:
         """The same command may be sent again after a failure: a stream ends once, however often it is told to."""

@@ -84,7 +84,8 @@ class Limits:
         # Who pins a channel is an admin and may try any model there, as in the family.
         if terms.model_limits_enabled and not caller.pinned and asked.model not in terms.model_limits:
             raise Forbidden(f"this key may not use the model {asked.model}; it may use: {_shown(terms.model_limits)}")
-        admission = await self._take_turn(caller.user.id)
+        rate = self._rules.rate
+        admission = _UNCOUNTED if rate is None else await self._take_turn(caller.user.id, rate)
         words = self._rules.words
         if (
             words is not None
@@ -96,10 +97,7 @@ class Limits:
             raise BadRequest("the prompt has words that are filtered here", code="sensitive_words_detected")
         return admission
 
-    async def _take_turn(self, user: int) -> Admission:
-        rule = self._rules.rate
-        if rule is None:
-            return _UNCOUNTED
+    async def _take_turn(self, user: int, rule: _Rate) -> Admission:
         if rule.requests:
             taken = await self._windows.take(f"requests:{user}", limit=rule.requests, window_s=rule.window_s)
             _refuse_when_full(taken, f"{rule.requests} requests", rule)

@@ -63,6 +63,10 @@ class Sending:
         self.whole = False
 
 
+NOTHING_SENT = Sending()
+"""Of a call that no attempt was made for."""
+
+
 class Upstream(Protocol):
     def open(self, request: Outgoing, sending: Sending) -> Coroutine[object, object, Answer]:
         """Send a request and read the answer's head. Raises UpstreamUnreachable (at once, or when awaited), UpstreamCut."""
