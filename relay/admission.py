@@ -1,7 +1,8 @@
 """May this caller make this call, and what can it cost at most? Answered from memory; nothing is held yet."""
 
 from time import time
-from typing import NamedTuple
+
+import msgspec
 
 from domain.api_key import ApiKey, Status
 from domain.pricing import Price, Unpriced, known_max_output
@@ -13,7 +14,7 @@ from relay.desk import Desk
 from relay.errors import BadRequest, Forbidden, Unauthenticated, Unavailable, UnknownModel
 
 
-class Caller(NamedTuple):
+class Caller(msgspec.Struct, frozen=True):
     """Who calls: a key, its owner, the group whose prices and channels count, and a channel an admin has pinned (0: none)."""
 
     key: ApiKey
@@ -22,7 +23,7 @@ class Caller(NamedTuple):
     pinned: int
 
 
-class Quote(NamedTuple):
+class Quote(msgspec.Struct, frozen=True):
     """What a call may cost at most, at prices that stay as they are for it."""
 
     place: Place

@@ -1,7 +1,8 @@
 """One attempt: what goes to a provider, and what its refusal says."""
 
 from collections.abc import Coroutine, Mapping
-from typing import NamedTuple
+
+import msgspec
 
 from domain.channel import Type
 from relay import openai_wire as wire
@@ -20,7 +21,7 @@ MESSAGE_FIELDS = ("message", "msg", "err", "error_msg")
 HIDING = "global.hide_upstream_error_enabled"
 
 
-class Attempt(NamedTuple):
+class Attempt(msgspec.Struct, frozen=True):
     """A provider that has begun to answer well, or the failure that this route ended in."""
 
     route: Route

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol
 
+import msgspec
+
 from domain.usage import Usage
 from relay.asked import Asked
 
@@ -25,7 +27,7 @@ class Said(NamedTuple):
     done: bool = False
 
 
-class Answered(NamedTuple):
+class Answered(msgspec.Struct, frozen=True):
     """What an answer that was not streamed says."""
 
     usage: Mapping[str, object] | None = None

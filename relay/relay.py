@@ -5,7 +5,8 @@ and no answer ends before its charge is.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+import msgspec
 
 from domain import commands
 from relay.admission import Caller, Quote, authenticate, place_for, quote
@@ -30,7 +31,7 @@ SSE = "text/event-stream; charset=utf-8"
 STATUS_WHEN_INTERRUPTED = {"client_left": 499, "shutdown": 503}
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct, frozen=True):
     """The head of an answer."""
 
     status: int
@@ -38,7 +39,7 @@ class Head(NamedTuple):
     headers: list[tuple[str, str]]
 
 
-class Reply(NamedTuple):
+class Reply(msgspec.Struct, frozen=True):
     """An answer: whole and charged for, or a stream that has begun. Who takes a stream ends it (`Stream.end`)."""
 
     head: Head

@@ -7,7 +7,8 @@ another is left.
 import random
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from domain.pricing import Price
 from projections.routes import Place, Served, place_of
@@ -17,7 +18,7 @@ NEVER_RETRIED = frozenset({400, 408, 504, 524})
 RETRIED = frozenset({307, 429})
 
 
-class Route(NamedTuple):
+class Route(msgspec.Struct, frozen=True):
     """A channel and key chosen for a call, and the price if this one answers."""
 
     served: Served

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from domain.accounts import MAX_ACCOUNT_MILLS
 from domain.books import Result
@@ -33,7 +34,7 @@ class FailedAtFirst(Exception):
         self.failure = failure
 
 
-class Ending(NamedTuple):
+class Ending(msgspec.Struct, frozen=True):
     """How a call ended, apart from what it used."""
 
     by: str

@@ -4,7 +4,9 @@ Waits are ended by the call (see call.py), so no timer is made here; a connectio
 """
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from relay.errors import UpstreamCut
 
@@ -16,7 +18,7 @@ class AnswerTooLarge(UpstreamCut):
     """An answer grew past the bound of the gateway."""
 
 
-class Outgoing(NamedTuple):
+class Outgoing(msgspec.Struct, frozen=True):
     """One request to a provider."""
 
     url: str

@@ -34,8 +34,7 @@ GiveBack = Callable[[bytes, bool], None]
 class Connection(asyncio.Protocol):
     """The protocol of one transport, from its first byte.
 
-    `over` is done with False when the client is gone and every app has returned, with True when the connection was given back
-    to hypercorn.
+    `over` is done with False when the client is gone and every app has returned, with True when hypercorn has it back.
     """
 
     __slots__ = (
@@ -78,10 +77,9 @@ class Connection(asyncio.Protocol):
         self._give_back = give_back
         self.scheme, self.client, self.server = scheme, client, server
         self._context = copy_context()
-        self._heads, self._ahead = Heads(worker.limits), Unparsed()
-        """`_ahead` is what the client has sent of its next requests."""
-        self._exchange: Exchange | None = None
-        """The request that is being answered."""
+        self._heads = Heads(worker.limits)
+        self._ahead = Unparsed()  # what the client has sent of its next requests
+        self._exchange: Exchange | None = None  # the request that is being answered
         self._body: Body | None = None
         """Its body, as long as that goes on."""
         self._running: set[Exchange] = set()
@@ -166,8 +164,10 @@ class Connection(asyncio.Protocol):
         self._served += 1
         if ends:
             self._end()
-        else:
+        elif self._ahead or self.out.blocked or self._eof or self._worker.draining:
             self._next()
+        else:
+            self._wait_idle()
 
     def broken(self) -> None:
         self._end()

@@ -213,7 +213,9 @@ class LeanAnswer:
         if tap is not None and self.buffered and not self.ended:
             chunks = self.chunks
             if tap(chunks[0] if len(chunks) == 1 else b"".join(chunks)):
-                self._taken()
+                chunks.clear()
+                self.buffered = 0
+                self._resume()
                 return
         if self.ended or (self._wanted == _HEAD and self.status) or (self._wanted == _SOME and self.buffered):
             waiter.set_result(None)
