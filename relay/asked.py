@@ -156,16 +156,12 @@ def rewritten(asked: Asked, *, model: str, changes: Mapping[str, object] | None 
     return _encode(fields)
 
 
-def text_bound(body: bytes, *raws: msgspec.Raw) -> int:
-    """Input tokens of prompts, estimated from above: text by its UTF-8 bytes, other parts by a fixed allowance.
-
-    `raws` are fields of `body`.
-    """
+def text_bound(*fields: bytes | msgspec.Raw) -> int:
+    """Input tokens of prompts, estimated from above: text by its UTF-8 bytes, other parts by a fixed allowance."""
     bytes_of_text, tokens = 0, 0
-    escaped = is_escaped(body)
-    for raw in raws:
-        data = bytes(raw)
-        if (escaped and ESCAPE in data) or _may_have_parts(data):
+    for field in fields:
+        data = bytes(field)
+        if is_escaped(data) or _may_have_parts(data):
             try:
                 more_bytes, more_tokens = _walk(parsed(data))
             except RecursionError:
@@ -182,14 +178,14 @@ def _may_have_parts(data: bytes) -> bool:
     return data.find(b"[", 1) >= 0 and NAMES_TYPE in data and any(mark in data for mark in MEDIA)
 
 
-def prompt_bound(prompt: str | list[object], body: bytes, raw: msgspec.Raw) -> int:
+def prompt_bound(prompt: str | list[object], raw: msgspec.Raw) -> int:
     """Input tokens of a text, texts, or token ids: ids are counted, texts bounded by their bytes. `raw` is the same as it came."""
     if isinstance(prompt, list):
         if all(isinstance(item, int) for item in prompt):
             return len(prompt)
         if all(isinstance(item, list) for item in prompt):
             return sum(len(as_list(item)) for item in prompt)
-    return text_bound(body, raw)
+    return text_bound(raw)
 
 
 def _walk(value: object) -> tuple[int, int]:

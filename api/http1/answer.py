@@ -48,6 +48,10 @@ class AnswerHead(msgspec.Struct, frozen=True, gc=False):
     bodiless: bool
     closes: bool
 
+    def framed(self, piece: bytes) -> bytes:
+        """A piece of the body as it travels. Nothing stays nothing: an empty chunk would end the body."""
+        return b"%x\r\n%b\r\n" % (len(piece), piece) if self.chunked and piece else piece
+
 
 def answer_head(
     status: int, headers: Iterable[tuple[bytes, bytes]], request: Head, dated: bytes, *, closes: bool

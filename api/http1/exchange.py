@@ -193,10 +193,8 @@ class Exchange:
 
     async def write(self, piece: bytes) -> None:
         """Raises UnexpectedMessageError."""
-        answer = self._answer
-        if answer is None or self._state is not ASGIHTTPState.RESPONSE:
-            raise UnexpectedMessageError(self._state, "write")
-        data = b"%x\r\n%b\r\n" % (len(piece), piece) if answer.chunked else piece
+        answer = self._under_way("write")
+        data = answer.framed(piece)
         if not self.begun:
             data = self._begun(answer, data)
         self._out.write_soon(data)
@@ -212,18 +210,21 @@ class Exchange:
     def take(self, piece: bytes) -> None:
         answer = self._answer
         assert answer is not None, "taken while `is_ready` only"
-        self._out.write(b"%x\r\n%b\r\n" % (len(piece), piece) if answer.chunked else piece)
+        self._out.write(answer.framed(piece))
 
     async def finish(self) -> None:
         """Raises UnexpectedMessageError."""
-        answer = self._answer
-        if answer is None or self._state is not ASGIHTTPState.RESPONSE:
-            raise UnexpectedMessageError(self._state, "finish")
-        self._finish(LAST_CHUNK if answer.chunked else b"")
+        self._finish(LAST_CHUNK if self._under_way("finish").chunked else b"")
 
     @property
     def _must_close(self) -> bool:
         return not self._body_ended or not self._head.keeps_alive or self._wire.ends
+
+    def _under_way(self, asked: str) -> AnswerHead:
+        """The head of the answer that has begun and goes on. Raises UnexpectedMessageError."""
+        if self._answer is None or self._state is not ASGIHTTPState.RESPONSE:
+            raise UnexpectedMessageError(self._state, asked)
+        return self._answer
 
     def _start_with(self, answer: AnswerHead) -> None:
         if self._state is not ASGIHTTPState.REQUEST:
@@ -292,7 +293,7 @@ class Exchange:
             body = bytes(body)
         more: bool = message.get("more_body", False)
         if answer.chunked:
-            data = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            data = answer.framed(body)
             if not more:
                 data += LAST_CHUNK
         elif answer.bodiless:

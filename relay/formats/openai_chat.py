@@ -76,7 +76,8 @@ class OpenAIChat:
     def read(self, body: bytes) -> Asked:
         reading.check_text(body)
         request = wire.checked(_request, body)
-        _check_messages(request.messages, body)
+        messages = bytes(request.messages)
+        _check_messages(messages, body)
         limits = (
             reading.count_of(request.max_tokens, "max_tokens"),
             reading.count_of(request.max_completion_tokens, "max_completion_tokens"),
@@ -89,8 +90,8 @@ class OpenAIChat:
             body=body,
             max_output=max(said) if said else None,
             choices=choices,
-            input_bound=reading.text_bound(body, request.messages, request.tools, request.functions),
-            large=bytes(request.messages),
+            input_bound=reading.text_bound(messages, request.tools, request.functions),
+            large=messages,
             wants_usage=bool(request.stream_options and request.stream_options.include_usage),
         )
 
@@ -169,9 +170,9 @@ class OpenAIChat:
         return b"".join(map(sse.event, events)) + sse.DONE
 
 
-def _check_messages(messages: msgspec.Raw, body: bytes) -> None:
+def _check_messages(messages: bytes, body: bytes) -> None:
     """A list with something in it. Raises BadRequest."""
-    begins = bytes(memoryview(messages)[:MAX_BLANKS])
+    begins = messages[:MAX_BLANKS]
     if begins[:1] == b"[" and begins[1:].lstrip()[:1] not in (b"", b"]"):
         return
     if not wire.checked(_listed, body).messages:

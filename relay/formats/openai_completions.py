@@ -64,7 +64,7 @@ class OpenAICompletions:
             body=body,
             max_output=DEFAULT_MAX_TOKENS if said is None else said,
             choices=max(n, best_of) * prompts,
-            input_bound=reading.prompt_bound(request.prompt, body, fields["prompt"]),
+            input_bound=reading.prompt_bound(request.prompt, fields["prompt"]),
             wants_usage=bool(request.stream_options and request.stream_options.include_usage),
         )
 

@@ -46,7 +46,7 @@ class OpenAIEmbeddings:
             body=body,
             max_output=0,
             choices=1,
-            input_bound=reading.prompt_bound(request.input, body, fields["input"]),
+            input_bound=reading.prompt_bound(request.input, fields["input"]),
             wants_usage=False,
         )
 

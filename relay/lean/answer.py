@@ -120,17 +120,7 @@ class LeanAnswer:
     async def opened(self) -> None:
         """Wait for the head. Raises UpstreamCut, UpstreamUnreachable."""
         if not self.status and not self.ended:
-            # `_wait`, spelled out: every call comes by here, and every frame is gone through again when it goes on.
-            assert self._waiter is None, "an answer has one reader at a time"
-            self._wanted = _HEAD
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            except BaseException:
-                self.close()
-                raise
-            finally:
-                self._waiter = None
+            await self._wait(_HEAD)
         if not self.status:
             raise self._error or UpstreamCut("the provider closed before it answered")
 
@@ -159,18 +149,7 @@ class LeanAnswer:
         if self._decoder is not None:
             return await self._read_some_decoded(self._decoder)
         if not self.buffered and not self.ended:
-            # `_wait`, spelled out: every event of every stream comes by here.
-            assert self._waiter is None, "an answer has one reader at a time"
-            self._wanted = _SOME
-            self._tap = tap
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            except BaseException:
-                self.close()
-                raise
-            finally:
-                self._waiter = self._tap = None
+            await self._wait(_SOME, tap)
         if self.buffered:
             return self._taken()
         if self._error is not None:
@@ -220,9 +199,10 @@ class LeanAnswer:
         if self.ended or (self._wanted == _HEAD and self.status) or (self._wanted == _SOME and self.buffered):
             waiter.set_result(None)
 
-    async def _wait(self, wanted: int) -> None:
+    async def _wait(self, wanted: int, tap: Tap | None = None) -> None:
         assert self._waiter is None, "an answer has one reader at a time"
         self._wanted = wanted
+        self._tap = tap
         self._waiter = self._loop.create_future()
         try:
             await self._waiter
@@ -230,7 +210,7 @@ class LeanAnswer:
             self.close()
             raise
         finally:
-            self._waiter = None
+            self._waiter = self._tap = None
 
     def _taken(self) -> bytes:
         chunks = self.chunks

@@ -97,6 +97,25 @@ def test_a_stream_is_chunked_and_whole(serve: Serve, directly: bool) -> None:
     assert [(answer.body, answer.headers["transfer-encoding"]) for answer in answers] == [(b"letters", "chunked")] * 2
 
 
+def test_an_empty_piece_does_not_end_a_stream(serve: Serve, directly: bool) -> None:
+    async def pausing(client: Client) -> None:
+        await client.body(LIMIT_BYTES)
+        await client.begin(200, LINES)
+        for piece in (b"", b"one", b"", b"two"):
+            await client.write(piece)
+        if client.is_ready:
+            client.take(b"")
+        await client.finish()
+
+    server: Serving = serve(Both(pausing, directly=directly))
+
+    with server.connect() as client:
+        client.send(post(b"abc") * 2)
+        answers = [client.answer("POST"), client.answer("POST")]
+
+    assert [answer.body for answer in answers] == [b"onetwo"] * 2
+
+
 @pytest.mark.parametrize("endpoint", [echo, spell])
 def test_http_1_0_and_who_closes_get_the_end_of_the_connection(
     serve: Serve, directly: bool, endpoint: Endpoint
