@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import cache
 from time import monotonic
 
 from starlette.routing import Route as StarletteRoute
@@ -69,7 +69,7 @@ class RelayEndpoint:
                 id=request_id,
                 task=client.task,
             )
-            call.when_slow = partial(client.watch, partial(call.interrupt, "client_left"))
+            call.client = client
             status = await _carry(call, self._desk, self._format, client)
         except ClientLeft:
             pass

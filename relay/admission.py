@@ -5,13 +5,14 @@ from time import time
 import msgspec
 
 from domain.api_key import ApiKey, Status
-from domain.pricing import Price, Unpriced, known_max_output
+from domain.pricing import known_max_output
 from domain.user import Role, User
 from projections.routes import Place, Served, place_of
 from relay.asked import MAX_OUTPUT_TOKENS, Asked
 from relay.call import Call
 from relay.desk import Desk
 from relay.errors import BadRequest, Forbidden, Unauthenticated, Unavailable, UnknownModel
+from relay.prices import Prices
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -27,8 +28,7 @@ class Quote(msgspec.Struct, frozen=True):
     """What a call may cost at most, at prices that stay as they are for it."""
 
     place: Place
-    prices: dict[str, Price]
-    """By upstream model."""
+    prices: Prices
     input_bound: int
     output_bound: int
     """Output tokens held for, over all choices."""
@@ -73,17 +73,11 @@ def place_for(asked: Asked, caller: Caller, desk: Desk) -> Place:
 
 def quote(asked: Asked, caller: Caller, place: Place, desk: Desk) -> Quote:
     """Pin the prices of every route and bound the cost by the dearest. Raises BadRequest for a model without a price."""
-    prices: dict[str, Price] = {}
-    for name in place.upstream_models:
-        price = _price(name, asked.model, caller.group, desk)
-        if price is not None:
-            prices[name] = price
-    if not prices:
-        raise BadRequest(
-            f"no price is set for {asked.model}; its operator sets ModelRatio or ModelPrice", code="model_price_error"
-        )
+    prices = desk.prices.of(place, asked.model, caller.group, desk.directory.book)
     limit, bound = output_bounds(asked, desk)
-    ceiling = max([price.ceiling_mills(asked.input_bound, bound) for price in prices.values()])
+    ceiling = 0
+    for price in prices.listed:
+        ceiling = max(ceiling, price.ceiling_mills(asked.input_bound, bound))
     return Quote(place, prices, asked.input_bound, bound, limit, ceiling)
 
 
@@ -96,17 +90,6 @@ def output_bounds(asked: Asked, desk: Desk) -> tuple[int, int]:
     if one is None:
         return MAX_OUTPUT_TOKENS, step * asked.choices
     return one * asked.choices, (min(one, step) if asked.stream else one) * asked.choices
-
-
-def _price(upstream_model: str, model: str, group: str, desk: Desk) -> Price | None:
-    """The price of the name that upstream knows; of the name that was asked for where that one has none."""
-    book = desk.directory.book
-    for name in (upstream_model, model):
-        try:
-            return book.price(name, group)
-        except Unpriced:
-            continue
-    return None
 
 
 def _group(key: ApiKey, user: User, desk: Desk) -> str:

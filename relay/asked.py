@@ -60,10 +60,12 @@ class Asked:
         input_bound: int = 0,
         wants_usage: bool = False,
         large: bytes = b"",
+        escaped: bool | None = None,
     ) -> None:
+        """`escaped`: what `is_escaped` says of the body, where somebody has asked already."""
         self.model = model
         self.body = body
-        self.is_escaped = is_escaped(body)
+        self.is_escaped = is_escaped(body) if escaped is None else escaped
         """Something in it is written as \\u: what is looked for in the bytes may not be found there."""
         self.large = large
         """A field as it stands in the body, a list or an object: most of the body, where that is known."""
@@ -156,12 +158,17 @@ def rewritten(asked: Asked, *, model: str, changes: Mapping[str, object] | None 
     return _encode(fields)
 
 
-def text_bound(*fields: bytes | msgspec.Raw) -> int:
-    """Input tokens of prompts, estimated from above: text by its UTF-8 bytes, other parts by a fixed allowance."""
+def text_bound(*fields: bytes | msgspec.Raw, escaped: bool = True) -> int:
+    """Input tokens of prompts, estimated from above: text by its UTF-8 bytes, other parts by a fixed allowance.
+
+    `escaped`: what `is_escaped` says of the body that they stand in.
+    """
     bytes_of_text, tokens = 0, 0
     for field in fields:
         data = bytes(field)
-        if is_escaped(data) or _may_have_parts(data):
+        if not data:
+            continue
+        if (escaped and is_escaped(data)) or _may_have_parts(data):
             try:
                 more_bytes, more_tokens = _walk(parsed(data))
             except RecursionError:

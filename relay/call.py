@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from math import inf
 from secrets import token_bytes
 from time import monotonic, time_ns
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 from relay.errors import Interrupted
 from relay.upstream import NOTHING_SENT
@@ -16,33 +16,34 @@ T = TypeVar("T")
 
 def new_request_id() -> str:
     """A UUIDv7 as 32 hex digits: 48 bits of milliseconds, then 74 random bits (RFC 9562, section 5.7)."""
-    random = int.from_bytes(_random.take())
-    return (
-        f"{time_ns() // 1_000_000 << 80 | 0x7 << 76 | (random >> 62 & 0xFFF) << 64 | 0x2 << 62 | random & MASK_62:032x}"
-    )
+    digits = _random.take()
+    return f"{time_ns() // 1_000_000:012x}7{digits[:3]}{VARIANTS[digits[3]]}{digits[4:]}"
 
 
-MASK_62 = (1 << 62) - 1
+VARIANTS = {f"{digit:x}": f"{0b1000 | digit & 0b11:x}" for digit in range(16)}
+"""A random hex digit as the one that begins with the bits 10, which say whose variant of UUID this is."""
 
 
 class _Random:
-    """Random bytes from the system, asked for a page at a time: each asking gives the interpreter to another thread."""
+    """Random hex digits from the system, asked for a page at a time: each asking gives the interpreter to another thread."""
 
-    PAGE_BYTES = 4000
+    DIGITS = 19
+    PAGE_BYTES = 3800
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
         """Drop the page: a forked child must never repeat its parent's ids."""
-        self._page, self._next = b"", self.PAGE_BYTES
+        self._page, self._next = "", 0
 
-    def take(self) -> bytes:
+    def take(self) -> str:
         start = self._next
-        if start >= self.PAGE_BYTES:
-            self._page, start = token_bytes(self.PAGE_BYTES), 0
-        self._next = start + 10
-        return self._page[start : start + 10]
+        end = self._next = start + self.DIGITS
+        if end > len(self._page):
+            self._page, start, end = token_bytes(self.PAGE_BYTES).hex(), 0, self.DIGITS
+            self._next = end
+        return self._page[start:end]
 
 
 _random = _Random()
@@ -65,6 +66,14 @@ class Credential:
         self.digest = ""
 
 
+class Watched(Protocol):
+    """A client that can be seen to leave."""
+
+    def watch(self, left: Callable[[], None]) -> None:
+        """Call `left` when it leaves, now if it has left already."""
+        ...
+
+
 SLOW_AFTER_S = 0.05
 """A call that is over by then is not watched at all."""
 
@@ -80,6 +89,7 @@ class Call:
         "_total_due",
         "_waiting",
         "body",
+        "client",
         "client_ip",
         "client_request_id",
         "credential",
@@ -88,7 +98,6 @@ class Call:
         "id",
         "sending",
         "started",
-        "when_slow",
         "why",
     )
 
@@ -110,8 +119,8 @@ class Call:
         self.credential = credential
         self.client_ip = client_ip
         self.client_request_id = client_request_id
-        self.when_slow: Callable[[], None] | None = None
-        """Called once, if the call is still open after SLOW_AFTER_S."""
+        self.client: Watched | None = None
+        """Who waits for it: watched once, if the call is still open after SLOW_AFTER_S."""
         self.started = monotonic()
         self.why = ""
         """Why it was interrupted; "" while it was not."""
@@ -179,25 +188,26 @@ class Call:
 
     def over(self) -> None:
         """Nothing is waited for any more. What it knew of its surroundings knows it, too: nobody should have to look for such rings."""
-        self.when_slow = self._task = None
+        self.client = self._task = None
 
     def look(self, now: float) -> None:
         """At `due`: begin to watch the client, and interrupt a wait that has lasted too long."""
-        begin = self.when_slow
-        if begin is not None and now >= self.started + SLOW_AFTER_S:
-            self.when_slow = None
-            begin()
+        client = self.client
+        if client is not None and now >= self.started + SLOW_AFTER_S:
+            self.client = None
+            client.watch(self._left)
         if now >= self._total_due:
             self.interrupt("total_timeout")
         elif now >= self._since + self._limit_s:
             self.interrupt("tail" if self._phase == "tail" else f"{self._phase}_timeout")
         self._set_due()
 
+    def _left(self) -> None:
+        self.interrupt("client_left")
+
     def _set_due(self) -> None:
         if self.why:
             self.due = inf
             return
-        due = self._since + self._limit_s
-        if self.when_slow is not None:
-            due = min(due, self.started + SLOW_AFTER_S)
-        self.due = min(due, self._total_due)
+        due = min(self._since + self._limit_s, self._total_due)
+        self.due = due if self.client is None else min(due, self.started + SLOW_AFTER_S)

@@ -13,8 +13,6 @@ import msgspec
 from domain import commands
 from domain.books import Result
 from domain.commands import Command
-from domain.pricing import Price
-from domain.usage import Usage
 from ledger.errors import LedgerClosed, LedgerError, LedgerUnavailable
 from ledger.writer import Outcome
 from relay.errors import Forbidden, Insufficient, Unavailable
@@ -95,43 +93,11 @@ class Hold:
             self.amount += amount
         return result
 
-    def settle(
-        self, *, price: Price, usage: Usage, cost: int, ended_by: str, basis: str, endpoint: str, stream: bool, channel: int,
-        upstream_model: str, upstream_request_id: str, client_request_id: str, first_byte_ms: int, duration_ms: int,
-        attempts: Sequence[int],
-    ) -> Coroutine[object, object, Result]:  # fmt: skip
-        """End the hold with `cost`, in mills: what `usage` costs at `price`. Raises Unavailable when it could not be made durable."""
-        return self._ending(
-            commands.Settle(
-                charge=self.charge,
-                user=self.user,
-                key=self.key,
-                capped=self.capped,
-                extensions=self.extensions,
-                model=self.model,
-                group=self.group,
-                price=price,
-                usage=usage,
-                cost=cost,
-                ended_by=ended_by,
-                basis=basis,
-                endpoint=endpoint,
-                stream=stream,
-                channel=channel,
-                upstream_model=upstream_model,
-                upstream_request_id=upstream_request_id,
-                client_request_id=client_request_id,
-                first_byte_ms=first_byte_ms,
-                duration_ms=duration_ms,
-                attempts=tuple(attempts),
-            )
-        )
-
     def release(
         self, why: str, *, endpoint: str = "", status: int = 0, attempts: Sequence[int] = (), duration_ms: int = 0
     ) -> Coroutine[object, object, Result]:
         """End the hold with nothing charged. Raises Unavailable when it could not be made durable."""
-        return self._ending(
+        return self.end(
             commands.Release(
                 charge=self.charge,
                 user=self.user,
@@ -147,7 +113,8 @@ class Hold:
             )
         )
 
-    def _ending(self, command: End) -> Coroutine[object, object, Result]:
+    def end(self, command: End) -> Coroutine[object, object, Result]:
+        """End the hold by a command on its charge. Raises Unavailable when that could not be made durable."""
         self.ended = True
         growing = self._growing
         return self._end(command) if growing is None else self._end_grown(command, growing)

@@ -9,6 +9,7 @@ from relay.figures import Figures
 from relay.limits import Limits
 from relay.meter import Counter
 from relay.open_calls import OpenCalls
+from relay.prices import PricesKept
 from relay.router import Router
 from relay.upstream import Upstream
 
@@ -46,6 +47,7 @@ class Desk:
     bounds: Bounds = field(default_factory=Bounds)
     figures: Figures = field(default_factory=Figures)
     open_calls: OpenCalls = field(default_factory=OpenCalls)
+    prices: PricesKept = field(default_factory=PricesKept)
 
     def interrupt_all(self, why: str) -> None:
         """End every wait for upstream: what was produced is settled, the rest is released."""

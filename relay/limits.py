@@ -161,8 +161,12 @@ class _Words(NamedTuple):
         if not self.are_literal or asked.is_escaped:
             return True
         data = asked.large or asked.body
-        if self.marks and not any(mark in data for mark in self.marks):
-            return False
+        for mark in self.marks:
+            if mark in data:
+                break
+        else:
+            if self.marks:
+                return False
         text = data.decode()
         lower = text.lower()
         return "Σ" in text or any(word in lower for word in self.few)

@@ -5,6 +5,7 @@ and no answer ends before its charge is.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -97,7 +98,7 @@ async def _reply(
     failure: Exhausted | None = None
     route: Route | None = None
     try:
-        for route in desk.router.routes(quoted.place, quoted.prices, retries=retries):
+        for route in desk.router.routes(quoted.place, quoted.prices.by_name, retries=retries):
             tried.append(route.channel_id)
             made = await attempt(call, desk, asked, format_, route)
             if made.answer is None:
@@ -163,7 +164,7 @@ def _hold(call: Call, desk: Desk, asked: Asked, caller: Caller, quoted: Quote, f
         capped=not caller.key.unlimited,
         model=asked.model,
         group=caller.group,
-        prices=tuple(quoted.prices.values()),
+        prices=quoted.prices.listed,
         amount=quoted.ceiling_mills,
         input_bound=quoted.input_bound,
         output_bound=quoted.output_bound,
@@ -200,7 +201,14 @@ def _passed(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     """The provider's headers that a client can use; its account and its cookies are none of them."""
     found: list[tuple[str, str]] = []
     for name, value in headers.items():
-        lower = name.lower()
-        if lower in PASSED_HEADERS or lower.startswith(PASSED_PREFIX):
+        lower = _name_passed(name)
+        if lower:
             found.append((lower, value))
     return found
+
+
+@lru_cache(maxsize=1024)
+def _name_passed(name: str) -> str:
+    """A header's name in lower case, if it is passed on; else "". The same few names come again and again."""
+    lower = name.lower()
+    return lower if lower in PASSED_HEADERS or lower.startswith(PASSED_PREFIX) else ""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from domain import commands
 from domain.accounts import MAX_ACCOUNT_MILLS
 from domain.books import Result
 from domain.usage import Usage
@@ -52,27 +53,37 @@ async def settle(
     if cost > MAX_ACCOUNT_MILLS:
         # Prices times counts beyond any account: a misconfigured price book. Nobody can owe it, so nobody is charged it.
         usage, cost, basis = Usage(), 0, "none"
-    result = await hold.settle(
-        price=price,
-        usage=usage,
-        cost=cost,
-        ended_by=ending.by,
-        basis=basis,
-        endpoint=call.endpoint,
-        stream=ending.stream,
-        channel=made.route.channel_id,
-        upstream_model=made.route.served.upstream_model,
-        upstream_request_id=_upstream_id(made),
-        client_request_id=call.client_request_id,
-        first_byte_ms=ending.first_byte_ms,
-        duration_ms=call.elapsed_ms,
-        attempts=tried,
+    route = made.route
+    result = await hold.end(
+        commands.Settle(
+            charge=hold.charge,
+            user=hold.user,
+            key=hold.key,
+            capped=hold.capped,
+            extensions=hold.extensions,
+            model=hold.model,
+            group=hold.group,
+            price=price,
+            usage=usage,
+            cost=cost,
+            ended_by=ending.by,
+            basis=basis,
+            endpoint=call.endpoint,
+            stream=ending.stream,
+            channel=route.channel_id,
+            upstream_model=route.served.upstream_model,
+            upstream_request_id=_upstream_id(made),
+            client_request_id=call.client_request_id,
+            first_byte_ms=ending.first_byte_ms,
+            duration_ms=call.elapsed_ms,
+            attempts=tuple(tried),
+        )
     )
     # One that is kept until the database is back has no fact yet: what of it is written off then is seen in the ledger only.
     paid = cost if result.fact is None else getattr(result.fact, "paid", 0)
     desk.figures.settled(cost, paid, usage.input_total, usage.output_total)
     desk.figures.ended(ending.by)
-    desk.figures.attempted(made.route.channel_id, ending.by)
+    desk.figures.attempted(route.channel_id, ending.by)
     return result
 
 

@@ -78,6 +78,7 @@ class OpenAIChat:
         request = wire.checked(_request, body)
         messages = bytes(request.messages)
         _check_messages(messages, body)
+        escaped = reading.is_escaped(body)
         limits = (
             reading.count_of(request.max_tokens, "max_tokens"),
             reading.count_of(request.max_completion_tokens, "max_completion_tokens"),
@@ -90,8 +91,9 @@ class OpenAIChat:
             body=body,
             max_output=max(said) if said else None,
             choices=choices,
-            input_bound=reading.text_bound(messages, request.tools, request.functions),
+            input_bound=reading.text_bound(messages, request.tools, request.functions, escaped=escaped),
             large=messages,
+            escaped=escaped,
             wants_usage=bool(request.stream_options and request.stream_options.include_usage),
         )
 
@@ -108,7 +110,9 @@ class OpenAIChat:
             return wire.answered_loosely(body)
         if answer.choices is None:
             return Answered(usage=answer.usage, is_error=True) if answer.error is not None else None
-        return Answered(usage=answer.usage, is_empty=not any(_says(c.message) for c in answer.choices))
+        choices = answer.choices  # one nearly always: it is looked at without a generator
+        empty = not _says(choices[0].message) if len(choices) == 1 else not any(_says(c.message) for c in choices)
+        return Answered(answer.usage, empty)
 
     def text_of(self, body: bytes) -> str:
         try:

@@ -13,7 +13,6 @@ import random
 import sys
 from pathlib import Path
 
-from domain.usage import Usage
 from ledger.epochs import Epoch
 from ledger.errors import LedgerError
 from ledger.spool import SpooledLedger, open_spool
@@ -79,11 +78,7 @@ async def grown(hold: Hold, draw: random.Random) -> None:
 
 
 async def settled(hold: Hold, cost: int) -> None:
-    await hold.settle(
-        price=calls.PRICE, usage=Usage(input=cost), cost=calls.PRICE.cost_mills(Usage(input=cost)), ended_by="complete", basis="upstream",
-        endpoint="chat", stream=True, channel=1, upstream_model="m", upstream_request_id="", client_request_id="",
-        first_byte_ms=1, duration_ms=2, attempts=(1,),
-    )  # fmt: skip
+    await hold.end(calls.settle(cost, hold.charge, extensions=hold.extensions))
 
 
 def say(line: str) -> None:

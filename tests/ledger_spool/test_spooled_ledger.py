@@ -11,7 +11,6 @@ import pytest
 from domain.books import Result
 from domain.events import ChargeExtended, ChargeReleased, ChargeSettled
 from domain.streams import extension
-from domain.usage import Usage
 from ledger.errors import LedgerUnavailable
 from ledger.spool import KEPT, Spool, SpooledLedger, open_spool
 from ledger.spool_survey import survey
@@ -198,8 +197,4 @@ async def opened(ledger: SpooledLedger, number: int) -> Hold:
 
 
 async def settled(hold: Hold, cost: int) -> Result:
-    return await hold.settle(
-        price=calls.PRICE, usage=Usage(input=cost), cost=calls.PRICE.cost_mills(Usage(input=cost)), ended_by="complete", basis="upstream",
-        endpoint="chat", stream=True, channel=1, upstream_model="m", upstream_request_id="", client_request_id="",
-        first_byte_ms=1, duration_ms=2, attempts=(1,),
-    )  # fmt: skip
+    return await hold.end(calls.settle(cost, hold.charge, extensions=hold.extensions))

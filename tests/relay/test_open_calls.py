@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -75,11 +76,22 @@ async def test_an_answer_in_time_is_not_interrupted() -> None:
     assert not one.was_interrupted()
 
 
+class Seen:
+    """A client that says when it is watched, and is seen to leave at once."""
+
+    def __init__(self, name: str, begun: list[str]) -> None:
+        self._name = name
+        self._begun = begun
+
+    def watch(self, left: Callable[[], None]) -> None:
+        self._begun.append(self._name)
+        left()
+
+
 async def test_a_client_is_watched_once_its_call_is_slow_and_never_for_a_quick_one() -> None:
-    calls, begun = OpenCalls(), []
+    calls, begun = OpenCalls(), list[str]()
     quick, slow = call(), call()
-    quick.when_slow = lambda: begun.append("quick")
-    slow.when_slow = lambda: begun.append("slow")
+    quick.client, slow.client = Seen("quick", begun), Seen("slow", begun)
     for one in (quick, slow):
         one.patience("connect", 60)
         calls.add(one)
@@ -88,6 +100,7 @@ async def test_a_client_is_watched_once_its_call_is_slow_and_never_for_a_quick_o
     await asyncio.sleep(SLOW_AFTER_S + 4 * TICK_S)
 
     assert begun == ["slow"]
+    assert (quick.why, slow.why) == ("", "client_left")
 
 
 async def test_a_timer_runs_only_while_a_call_is_open() -> None:

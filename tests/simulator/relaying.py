@@ -158,21 +158,30 @@ async def _grown(request: Request, hold: Hold) -> bool:
 
 async def _settled(request: Request, hold: Hold, how: str) -> None:
     usage = Usage() if how == "empty" else _usage(request)
-    await hold.settle(
-        price=request.price,
-        usage=usage,
-        cost=request.price.cost_mills(usage),
-        ended_by=how,
-        basis="none" if how == "empty" else "counted",
-        endpoint="chat",
-        stream=request.streams,
-        channel=1,
-        upstream_model=request.price.model,
-        upstream_request_id="",
-        client_request_id=request.attempt,
-        first_byte_ms=request.gap_ms,
-        duration_ms=request.gap_ms * request.chunks,
-        attempts=(1,),
+    await hold.end(
+        commands.Settle(
+            charge=hold.charge,
+            user=hold.user,
+            key=hold.key,
+            capped=hold.capped,
+            extensions=hold.extensions,
+            model=hold.model,
+            group=hold.group,
+            price=request.price,
+            usage=usage,
+            cost=request.price.cost_mills(usage),
+            ended_by=how,
+            basis="none" if how == "empty" else "counted",
+            endpoint="chat",
+            stream=request.streams,
+            channel=1,
+            upstream_model=request.price.model,
+            upstream_request_id="",
+            client_request_id=request.attempt,
+            first_byte_ms=request.gap_ms,
+            duration_ms=request.gap_ms * request.chunks,
+            attempts=(1,),
+        )
     )
 
 
