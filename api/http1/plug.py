@@ -34,8 +34,10 @@ class EngineServer(TCPServer):
         if ssl_object is not None and ssl_object.selected_alpn_protocol() == "h2":
             await super().run()
             return
+        transport = cast(asyncio.Transport, self.writer.transport)
+        stream = cast(asyncio.StreamReaderProtocol, transport.get_protocol())
         try:
-            connection = self._take_over("http" if ssl_object is None else "https")
+            connection = self._take_over(transport, stream, "http" if ssl_object is None else "https")
         except OSError:
             self.writer.close()
             return
@@ -43,18 +45,20 @@ class EngineServer(TCPServer):
             if await connection.over:
                 await super().run()
                 await connection.quiet()
+            else:
+                # The transport told us, and not the stream that it began with. It lets go of its reader, writer and task: a ring of
+                # sixteen objects, otherwise the garbage collector's work for every connection.
+                stream.connection_lost(None)
         except asyncio.CancelledError:
             # hypercorn's time for draining is over. The task ends as it was asked to: asyncio's streams would log a cancelled one
             # as a failure, with a stack for every connection.
             await connection.cancel()
 
-    def _take_over(self, scheme: str) -> Connection:
+    def _take_over(self, transport: asyncio.Transport, stream: asyncio.StreamReaderProtocol, scheme: str) -> Connection:
         """Put our protocol where the stream's was. Raises OSError when the client is gone already."""
-        transport = cast(asyncio.Transport, self.writer.transport)
         sock = transport.get_extra_info("socket")
         client = parse_socket_addr(sock.family, sock.getpeername())
         server = parse_socket_addr(sock.family, sock.getsockname())
-        stream = cast(asyncio.StreamReaderProtocol, transport.get_protocol())
 
         def give_back(data: bytes, blocked: bool) -> None:
             transport.set_protocol(stream)

@@ -28,6 +28,10 @@ DIES_AT_ONCE_S = 2.0
 """An idle connection that the provider had closed says so within a round trip. One that breaks later may have been at work."""
 
 
+SPENT = HttpResponseParser(object())
+"""Of connections that are gone."""
+
+
 class Stale(UpstreamCut):
     """A connection that had served before was closed as it was taken: not a byte was answered."""
 
@@ -177,6 +181,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._broke("the provider closed the connection" if exc is None else type(exc).__name__, exc)
+        self._parser = SPENT  # its own knows it: a ring that only the garbage collector would find
         self._keeper.lost(self)
 
     def on_message_begin(self) -> None:

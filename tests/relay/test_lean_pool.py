@@ -1,6 +1,8 @@
 import asyncio
+import gc
 import gzip
 import zlib
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -9,10 +11,11 @@ import pytest
 from relay.errors import UpstreamCut, UpstreamUnreachable
 from relay.lean import pool as pools
 from relay.lean.answer import HIGH_WATER_BYTES
+from relay.lean.connection import Connection
 from relay.lean_pool import LeanUpstream
 from relay.upstream import AnswerTooLarge, Outgoing, Sending, Tap
 from tests.harness.lean_calls import HELLO, PLENTY_BYTES, called, chunked, outgoing, pooled
-from tests.harness.raw_peer import RawPeer, Wire, answering, in_turn, on_both_loops, once, silent, until
+from tests.harness.raw_peer import RawPeer, Script, Wire, answering, in_turn, on_both_loops, once, silent, until
 
 ZIPPED = gzip.compress(b"hello", mtime=0)
 DEFLATED = zlib.compress(b"hello")
@@ -597,3 +600,17 @@ async def test_origins_without_connections_are_forgotten_when_there_are_many(mon
 
         assert len(pool.pool._sites) <= 9
         assert pool.pool.target(peer.url).site is site
+
+
+@pytest.mark.parametrize("served", [answering(HELLO), once(b"HTTP/1.1 200 OK\r\n\r\nhello")])
+async def test_a_connection_that_is_gone_leaves_no_ring(served: Script) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with pooled(served) as (pool, peer):
+            for _ in range(3):
+                with suppress(UpstreamCut):
+                    await called(pool, peer.url)
+        await until(lambda: not [each for each in gc.get_objects() if isinstance(each, Connection)])
+    finally:
+        gc.enable()
