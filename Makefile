@@ -32,8 +32,8 @@ serve:
 test: lint ## Lint, types and the whole suite. ARGS="-k hold" picks tests.
 	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
-test-stock: $(EVERYTHING) ## The stories once more over hypercorn's own HTTP/1 and aiohttp's pool.
-	@HTTP1_ENGINE=hypercorn UPSTREAM_POOL=aiohttp $(BIN)/pytest -n 2 --dist loadfile tests/stories tests/golden $(ARGS)
+test-stock: $(EVERYTHING) ## The suite once more over hypercorn's own HTTP/1 and aiohttp's pool.
+	@HTTP1_ENGINE=hypercorn UPSTREAM_POOL=aiohttp $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(EVERYTHING) ## Style, types (mypy and pyright) and the import order.
 	@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=target check-style check-mypy check-pyright check-imports
