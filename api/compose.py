@@ -24,6 +24,7 @@ from projections.readmodel import ReadModel
 from relay.desk import Bounds, Desk
 from relay.lean_pool import LeanUpstream
 from relay.limits import Limits
+from relay.reach import Reach, anywhere, public
 from relay.router import Router
 from relay.shared import Shared
 from relay.tokens import Counter
@@ -199,11 +200,19 @@ def shared_of(environment: Environment, books: Books) -> Shared:
 
 
 def upstream_of(environment: Environment) -> Upstream:
+    reach = Reach(
+        connections=environment.upstream_connections,
+        per_origin=environment.upstream_connections_per_origin,
+        max_waiting=environment.upstream_waiting,
+        idle_s=environment.upstream_idle_s,
+        extra_roots=environment.upstream_ca_file,
+        permit=public if environment.upstream_addresses == "public" else anywhere,
+    )
     if environment.upstream_pool == "lean":
-        return LeanUpstream(connections=environment.upstream_connections)
+        return LeanUpstream(reach)
     from relay.aiohttp_pool import AiohttpUpstream  # 8 MB that the lean pool does not need
 
-    return AiohttpUpstream(connections=environment.upstream_connections)
+    return AiohttpUpstream(reach)
 
 
 def bounds_of(environment: Environment) -> Bounds:

@@ -4,6 +4,7 @@ Names are the family's. What operators change at run time (prices, groups, limit
 """
 
 import socket
+import ssl
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -71,6 +72,22 @@ class Environment(BaseSettings):
     max_answer_mb: float = Field(default=64, gt=0, le=1024, description="MiB of one answer that is not streamed")
     max_event_kb: int = Field(default=4096, ge=1, le=65_536, description="KiB of one server-sent event")
     upstream_connections: int = Field(default=1024, ge=1, le=65_536, description="per process")
+    upstream_connections_per_origin: int = Field(
+        default=0, ge=0, le=65_536, description="to one scheme, host and port, per process; 0: no cap of its own"
+    )
+    upstream_waiting: int = Field(
+        default=4096,
+        ge=0,
+        le=1_000_000,
+        description="calls that wait for a connection, per process; the next is refused",
+    )
+    upstream_idle_s: Seconds = Field(default=30, description="how long a connection to an upstream may be idle")
+    upstream_ca_file: Path | None = Field(
+        default=None, description="a PEM file of roots that upstreams are trusted by, beside the system's"
+    )
+    upstream_addresses: Literal["any", "public"] = Field(
+        default="any", description="public: never this machine, its network, or a cloud's own addresses"
+    )
     upstream_pool: Literal["lean", "aiohttp"] = Field(
         default="lean", description="lean: our own HTTP/1.1 pool; aiohttp: the library's, at about three times the CPU"
     )
@@ -92,6 +109,18 @@ class Environment(BaseSettings):
                 "a ledger is kept on PostgreSQL (postgresql://user:password@host/database), or in DATA_DIR when it is empty"
             )
         return dsn
+
+    @field_validator("upstream_ca_file")
+    @classmethod
+    def _a_file_of_certificates(cls, path: Path | None) -> Path | None:
+        if path == Path():  # an empty text
+            return None
+        if path is not None:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+            except OSError as error:  # ssl.SSLError is one
+                raise ValueError(f"no certificates can be read from {path}: {error.strerror or error}") from error
+        return path
 
     @field_validator("redis_conn_string")
     @classmethod

@@ -4,15 +4,25 @@ Carries what the lean pool does not (proxies), and everything where UPSTREAM_POO
 """
 
 import asyncio
+import socket
+import ssl
+from collections import OrderedDict
+from ipaddress import ip_address
 
 import aiohttp
 from aiohttp import BytesPayload
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from multidict import CIMultiDictProxy
 from yarl import URL
 
 from relay.errors import UpstreamCut, UpstreamUnreachable
+from relay.proxies import SOCKS, NoProxy, proxy_url
+from relay.reach import Permit, Reach, Trust, anywhere
 from relay.upstream import MAX_HEADER_BYTES, AnswerTooLarge, Outgoing, Sending, Tap
+
+DNS_KEPT_S = 30
+MAX_SOCKS_PROXIES = 64
+"""Each has connections of its own. Beyond it the one that was used longest ago is closed, if no call is on it."""
 
 
 class _Body(BytesPayload):
@@ -31,11 +41,45 @@ class _Body(BytesPayload):
         self._sending.whole = True
 
 
-class AiohttpAnswer:
-    __slots__ = ("_response", "status")
+class _NotPermitted(OSError):
+    """Every address of a name is one that may not be connected to."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+
+class _Permitted(AbstractResolver):
+    """Names, without the addresses that may not be connected to."""
+
+    def __init__(self, permit: Permit) -> None:
+        self._permit = permit
+        self._resolver = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = [each for each in await self._resolver.resolve(host, port, family) if self._permit(each["host"])]
+        if not found:
+            raise _NotPermitted("its address is not permitted")
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+class _Line:
+    """A session, and how many calls are on it."""
+
+    __slots__ = ("calls", "session")
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+        self.calls = 0
+
+
+class AiohttpAnswer:
+    __slots__ = ("_line", "_response", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse, line: _Line) -> None:
         self._response = response
+        self._line: _Line | None = line
         self.status = response.status
 
     @property
@@ -66,6 +110,9 @@ class AiohttpAnswer:
             raise UpstreamCut(f"the stream broke off: {_said(error)}") from error
 
     def close(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            line.calls -= 1
         if self._response.content.is_eof():
             self._response.release()
         else:
@@ -75,51 +122,148 @@ class AiohttpAnswer:
 class AiohttpUpstream:
     """aiohttp, with its own timers off: the call keeps time."""
 
-    def __init__(self, *, connections: int) -> None:
-        self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
+    def __init__(self, reach: Reach) -> None:
+        self.reach = reach
+        self._trust = Trust(reach.extra_roots)
+        self._direct: _Line | None = None
+        self._by_http: _Line | None = None
+        """Through proxies that speak HTTP: aiohttp keeps their connections apart itself."""
+        self._by_socks: OrderedDict[URL, _Line] = OrderedDict()
+        """Through one proxy each, the one that was used last at the end."""
+        self._opening = 0
+        self._closed = False
 
     async def open(self, request: Outgoing, sending: Sending) -> AiohttpAnswer:
-        session = self._session or self._start()
+        """As `Upstream.open`."""
+        reach = self.reach
+        if self._opening >= reach.connections + reach.max_waiting:
+            raise UpstreamUnreachable(f"{reach.max_waiting} calls wait for a connection already")
+        self._opening += 1
         try:
-            response = await session.post(
-                URL(request.url, encoded=True),
-                data=_Body(request.body, sending),
-                headers=request.headers,
-                proxy=request.proxy or None,
-                allow_redirects=False,
+            return await self._open(request, sending)
+        finally:
+            self._opening -= 1
+
+    async def _open(self, request: Outgoing, sending: Sending) -> AiohttpAnswer:
+        url = URL(request.url, encoded=True)
+        line, proxy = await self._line(url, request.proxy)
+        line.calls += 1
+        try:
+            response = await line.session.post(
+                url, data=_Body(request.body, sending), headers=request.headers, proxy=proxy, allow_redirects=False
             )
-        except (aiohttp.ClientConnectorError, aiohttp.InvalidURL, aiohttp.ClientProxyConnectionError) as error:
-            raise UpstreamUnreachable(f"no connection to the provider: {_said(error)}") from error
-        except (aiohttp.ClientError, ConnectionError, ValueError, OSError) as error:
-            if sending.whole:
-                raise UpstreamCut(f"the provider closed before it answered: {_said(error)}") from error
-            raise UpstreamUnreachable(f"the provider took no request: {_said(error)}") from error
-        return AiohttpAnswer(response)
+        except BaseException as error:
+            line.calls -= 1
+            if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, _NotPermitted):
+                raise UpstreamUnreachable("no connection to the provider: its address is not permitted") from error
+            if isinstance(error, NO_CONNECTION) or _is_of_a_proxy(error):
+                raise UpstreamUnreachable(f"no connection to the provider: {_said(error)}") from error
+            # EOFError: a SOCKS proxy that ended the connection instead of refusing, as for a wrong password.
+            if isinstance(error, aiohttp.ClientError | ConnectionError | ValueError | OSError | EOFError):
+                if sending.whole:
+                    raise UpstreamCut(f"the provider closed before it answered: {_said(error)}") from error
+                raise UpstreamUnreachable(f"the provider took no request: {_said(error)}") from error
+            raise
+        return AiohttpAnswer(response, line)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        self._closed = True
+        lines = [self._direct, self._by_http, *self._by_socks.values()]
+        self._by_socks.clear()
+        for line in lines:
+            if line is not None:
+                await line.session.close()
 
-    def _start(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            limit=self._connections,
-            limit_per_host=0,
-            keepalive_timeout=30,
-            ttl_dns_cache=30,
-            enable_cleanup_closed=False,
+    async def _line(self, url: URL, proxy_text: str) -> tuple[_Line, URL | None]:
+        """The session that carries a request, and the proxy to tell it of. Raises UpstreamUnreachable."""
+        if self._closed:
+            raise UpstreamUnreachable("the pool of connections is closed")
+        try:
+            proxy = proxy_url(proxy_text) if proxy_text else None
+            trusted = await self._trust.context()
+        except (NoProxy, OSError) as error:
+            said = str(error) if isinstance(error, NoProxy) else f"no connection to the provider: {_said(error)}"
+            raise UpstreamUnreachable(said) from error
+        if proxy is None:
+            self._check_number(url.host or "")
+            if self._direct is None:
+                self._direct = self._made(trusted, permit=self.reach.permit)
+            return self._direct, None
+        if proxy.scheme in SOCKS:
+            return await self._through_socks(proxy, trusted), None
+        if self._by_http is None:
+            self._by_http = self._made(trusted)
+        return self._by_http, proxy
+
+    def _check_number(self, host: str) -> None:
+        """What is an address already is not resolved, so nobody else asks. Raises UpstreamUnreachable."""
+        try:
+            ip_address(host.partition("%")[0])
+        except ValueError:
+            return
+        if not self.reach.permit(host):
+            raise UpstreamUnreachable("no connection to the provider: its address is not permitted")
+
+    async def _through_socks(self, proxy: URL, trusted: ssl.SSLContext) -> _Line:
+        while proxy not in self._by_socks:
+            if len(self._by_socks) < MAX_SOCKS_PROXIES:
+                self._by_socks[proxy] = self._made(trusted, socks=proxy)
+            else:
+                await self._make_room()
+        self._by_socks.move_to_end(proxy)
+        return self._by_socks[proxy]
+
+    async def _make_room(self) -> None:
+        idle = next((proxy for proxy, line in self._by_socks.items() if not line.calls), None)
+        if idle is None:
+            raise UpstreamUnreachable(f"calls are on {MAX_SOCKS_PROXIES} SOCKS proxies already")
+        await self._by_socks.pop(idle).session.close()
+
+    def _made(self, trusted: ssl.SSLContext, *, permit: Permit = anywhere, socks: URL | None = None) -> _Line:
+        """A session over connections of its own, through one SOCKS proxy if that is given."""
+        reach = self.reach
+        if socks is None:
+            connector = aiohttp.TCPConnector(
+                limit=reach.connections,
+                limit_per_host=reach.per_origin,
+                keepalive_timeout=reach.idle_s,
+                ttl_dns_cache=DNS_KEPT_S,
+                enable_cleanup_closed=False,
+                ssl=trusted,
+                resolver=None if permit is anywhere else _Permitted(permit),
+            )
+        else:
+            from aiohttp_socks import ProxyConnector
+
+            kind = SOCKS[socks.scheme]
+            connector = ProxyConnector.from_url(
+                str(socks.with_scheme(kind.protocol)),
+                rdns=kind.resolves,
+                limit=reach.connections,
+                limit_per_host=reach.per_origin,
+                keepalive_timeout=reach.idle_s,
+                ssl=trusted,
+            )
+        return _Line(
+            aiohttp.ClientSession(
+                connector=connector,
+                timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("User-Agent",),
+                max_line_size=MAX_HEADER_BYTES,
+                max_field_size=MAX_HEADER_BYTES,
+                read_bufsize=256 * 1024,
+                trust_env=False,
+            )
         )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent",),
-            max_line_size=MAX_HEADER_BYTES,
-            max_field_size=MAX_HEADER_BYTES,
-            read_bufsize=256 * 1024,
-            trust_env=False,
-        )
-        return self._session
+
+
+NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.InvalidURL, aiohttp.ClientProxyConnectionError)
+
+
+def _is_of_a_proxy(error: BaseException) -> bool:
+    """A SOCKS proxy that could not be reached, or did not reach the provider. Its library is there only if one was used."""
+    return type(error).__module__.startswith(("aiohttp_socks.", "python_socks."))
 
 
 def _said(error: BaseException) -> str:

@@ -1,13 +1,13 @@
 """The lean pool as the relay sees it: a request goes out in one write and is sent twice only when it reached nobody."""
 
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relay.lean.dial import Dialer, Permit, anywhere
-from relay.lean.pool import IDLE_S, Pool
-from relay.lean.seats import MAX_WAITING, Seats
+from relay.lean.dial import Dialer
+from relay.lean.pool import Pool
+from relay.lean.seats import Seats
 from relay.lean.wire import Shapes
+from relay.reach import Reach
 from relay.upstream import Answer, Outgoing, Sending
 
 if TYPE_CHECKING:  # 8 MB that only proxies need
@@ -15,31 +15,14 @@ if TYPE_CHECKING:  # 8 MB that only proxies need
 
 
 class LeanUpstream:
-    """HTTP/1.1 on httptools. Requests through a proxy are carried by aiohttp, which knows how.
+    """HTTP/1.1 on httptools. Requests through a proxy are carried by aiohttp, which knows how."""
 
-    Args:
-        connections: at most so many, to all origins together.
-        per_origin: at most so many to one origin; 0: no cap of its own.
-        max_waiting: at most so many calls wait for a connection; the next one is refused.
-        idle_s: how long a connection may be idle.
-        extra_roots: a PEM file of roots that are trusted beside the system's.
-        permit: asked for every numeric address before it is connected to.
-    """
-
-    def __init__(
-        self,
-        *,
-        connections: int,
-        per_origin: int = 0,
-        max_waiting: int = MAX_WAITING,
-        idle_s: float = IDLE_S,
-        extra_roots: Path | None = None,
-        permit: Permit = anywhere,
-    ) -> None:
-        seats = Seats(connections, per_origin or connections, max_waiting)
-        self.pool = Pool(Dialer(extra_roots=extra_roots, permit=permit), seats, idle_s=idle_s)
+    def __init__(self, reach: Reach) -> None:
+        self.reach = reach
+        seats = Seats(reach.connections, reach.per_origin or reach.connections, reach.max_waiting)
+        dialer = Dialer(extra_roots=reach.extra_roots, permit=reach.permit)
+        self.pool = Pool(dialer, seats, idle_s=reach.idle_s)
         self._shapes = Shapes()
-        self._connections = connections
         self._proxied: AiohttpUpstream | None = None
 
     @property
@@ -71,5 +54,5 @@ class LeanUpstream:
         if self._proxied is None:
             from relay.aiohttp_pool import AiohttpUpstream
 
-            self._proxied = AiohttpUpstream(connections=self._connections)
+            self._proxied = AiohttpUpstream(self.reach)
         return await self._proxied.open(request, sending)

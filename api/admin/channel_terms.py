@@ -13,6 +13,7 @@ from api.admin.refusals import Invalid, invalid
 from domain.channel import MAX_MODEL_NAME_BYTES, MAX_MODELS, Type
 from domain.events import ChannelTerms
 from relay.providers.compatible import PROVIDERS
+from relay.proxies import NoProxy, proxy_url
 
 MAX_GROUPS = 100
 SERVED_TYPES = frozenset({*PROVIDERS, int(Type.SANDBOX)})
@@ -36,7 +37,7 @@ def terms_from(given: ChannelFields, old: ChannelTerms) -> ChannelTerms:
         other=_kept(given.other, old.other, str),
         tag=_kept(given.tag, old.tag, str.strip),
         auto_ban=old.auto_ban if given.auto_ban is None else bool(given.auto_ban),
-        setting=_kept(given.setting, old.setting, lambda text: _object_text("setting", text)),
+        setting=_kept(given.setting, old.setting, _setting),
         param_override=_kept(
             given.param_override, old.param_override, lambda text: _object_text("param_override", text)
         ),
@@ -115,6 +116,19 @@ def _statuses(given: str | None, old: dict[str, str]) -> dict[str, str]:
                 'status_code_mapping: expected a JSON object of statuses from 400 to 599, such as {"429": "503"}'
             )
     return mapping
+
+
+def _setting(text: str) -> str:
+    """A JSON object. A proxy that could not be used is refused now: calls would find out one by one."""
+    proxy = _object("setting", text).get("proxy", "")
+    if not isinstance(proxy, str):
+        raise Invalid("setting: expected a proxy that is a text")
+    if proxy:
+        try:
+            proxy_url(proxy)
+        except NoProxy as error:
+            raise Invalid(f"setting: {error}") from None
+    return text.strip()
 
 
 def _object_text(field: str, text: str) -> str:

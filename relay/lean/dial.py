@@ -5,8 +5,6 @@ No time is kept here: whoever waits cancels, and nothing that was begun stays op
 
 import asyncio
 import socket
-import ssl
-from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -15,38 +13,31 @@ import aiohappyeyeballs
 from relay.errors import UpstreamUnreachable
 from relay.lean.connection import Connection
 from relay.lean.wire import Origin
+from relay.reach import Permit, Trust, anywhere
 
 HAPPY_EYEBALLS_DELAY_S = 0.25
 """RFC 8305, section 8."""
 TLS_GOODBYE_S = 1.0
-
-Permit = Callable[[str], bool]
-"""Whether a numeric address may be connected to."""
-
-
-def anywhere(address: str) -> bool:
-    return True
 
 
 class Dialer:
     """Opens connections. `extra_roots`: a PEM file that is trusted beside the system's."""
 
     def __init__(self, *, extra_roots: Path | None = None, permit: Permit = anywhere) -> None:
-        self._extra_roots = extra_roots
+        self._trust = Trust(extra_roots)
         self._permit = permit
-        self._trust: asyncio.Future[ssl.SSLContext] | None = None
 
     async def dial(self, origin: Origin, connection: Connection) -> None:
         """Connect `connection`. Raises UpstreamUnreachable."""
         try:
-            trust = await self._trusted() if origin.tls else None
+            trusted = await self._trust.context() if origin.tls else None
             reached = await self._reach(origin)
             await asyncio.get_running_loop().create_connection(
                 lambda: connection,
                 sock=reached,
-                ssl=trust,
-                server_hostname=origin.host if trust else None,
-                ssl_shutdown_timeout=TLS_GOODBYE_S if trust else None,
+                ssl=trusted,
+                server_hostname=origin.host if trusted else None,
+                ssl_shutdown_timeout=TLS_GOODBYE_S if trusted else None,
             )
         except (OSError, UnicodeError) as error:
             raise UpstreamUnreachable(f"no connection to the provider: {type(error).__name__}") from error
@@ -61,20 +52,6 @@ class Dialer:
         return await aiohappyeyeballs.start_connection(
             permitted, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S, interleave=1, loop=loop
         )
-
-    async def _trusted(self) -> ssl.SSLContext:
-        """Made once and off the loop: reading the system's roots takes some 40 ms. Whoever waits may leave."""
-        if self._trust is None:
-            self._trust = asyncio.ensure_future(asyncio.to_thread(_context, self._extra_roots))
-        return await asyncio.shield(self._trust)
-
-
-def _context(extra_roots: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if extra_roots is not None:
-        context.load_verify_locations(cafile=extra_roots)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def _is_numeric(host: str) -> bool:

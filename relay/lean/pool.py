@@ -9,9 +9,9 @@ from relay.lean.connection import Connection, Stale
 from relay.lean.dial import Dialer
 from relay.lean.seats import Seats, Site
 from relay.lean.wire import Origin, place
+from relay.reach import IDLE_S
 from relay.upstream import Sending
 
-IDLE_S = 30.0
 MAX_REUSE = 1000
 """Requests on one connection: an origin whose addresses change is seen to have changed."""
 MAX_TARGETS = 1024

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from relay.errors import UpstreamUnreachable
 from relay.lean.wire import Origin
+from relay.reach import MAX_WAITING
 
 if TYPE_CHECKING:
     from relay.lean.connection import Connection
-
-MAX_WAITING = 4096
 
 Waiter = asyncio.Future["Connection | None"]
 

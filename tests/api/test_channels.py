@@ -261,3 +261,23 @@ def test_a_refusal_repeats_neither_the_credential_nor_a_setting(house: House) ->
     assert all(body["success"] is False for body in bodies)
     assert "sk-up-a" not in str(bodies)
     assert "hunter2" not in str(bodies)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["ftp://me:hunter2@host:1", "socks5://me:hunter2@host", "http://me:hunter2@host:1/x", 7, ["http://a:1"]]
+)
+def test_a_proxy_that_could_not_be_used_is_refused_without_its_password(house: House, proxy: object) -> None:
+    answer = house.root.post("/api/channel/", {**FULL, "setting": json.dumps({"proxy": proxy})})
+
+    assert answer.status == 422
+    assert "setting: " in answer.message
+    assert "hunter2" not in answer.message
+
+
+@pytest.mark.parametrize("proxy", ["", "http://me:hunter2@host:8080", "socks5://[::1]:1080"])
+def test_a_proxy_that_can_be_used_is_taken(house: House, proxy: str) -> None:
+    setting = json.dumps({"proxy": proxy})
+
+    made = house.root.post("/api/channel/", {**FULL, "setting": setting}).data
+
+    assert house.root.get(f"/api/channel/{made['id']}").data["setting"] == setting

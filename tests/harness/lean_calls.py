@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from relay.lean_pool import LeanUpstream
+from relay.reach import Reach
 from relay.upstream import Outgoing, Sending
 from tests.harness.raw_peer import RawPeer, Script, until
 
@@ -36,7 +37,7 @@ def chunked(*chunks: bytes) -> bytes:
 @asynccontextmanager
 async def pooled(script: Script, *, tls: Any = None, **options: Any) -> AsyncIterator[tuple[LeanUpstream, RawPeer]]:
     """A pool and a peer; when they part, every seat and every connection has to be given back."""
-    pool = LeanUpstream(**{"connections": 16, **options})
+    pool = LeanUpstream(Reach(**{"connections": 16, **options}))
     async with RawPeer(script, tls=tls) as peer:
         yield pool, peer
         await until(lambda: pool.open_connections == pool.idle_connections == pool.pool.seats.taken)

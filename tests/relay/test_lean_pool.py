@@ -13,6 +13,7 @@ from relay.lean import pool as pools
 from relay.lean.answer import HIGH_WATER_BYTES
 from relay.lean.connection import Connection
 from relay.lean_pool import LeanUpstream
+from relay.reach import Reach
 from relay.upstream import AnswerTooLarge, Outgoing, Sending, Tap
 from tests.harness.lean_calls import HELLO, PLENTY_BYTES, called, chunked, outgoing, pooled
 from tests.harness.raw_peer import RawPeer, Script, Wire, answering, in_turn, on_both_loops, once, silent, until
@@ -414,7 +415,7 @@ async def test_a_small_request_has_left_while_its_answer_is_waited_for() -> None
 
 
 async def test_where_nobody_listens_nothing_is_sent(unused_tcp_port: int) -> None:
-    pool = LeanUpstream(connections=1)
+    pool = LeanUpstream(Reach(connections=1))
     sending = Sending()
 
     with pytest.raises(UpstreamUnreachable):
@@ -569,7 +570,7 @@ async def test_a_header_that_could_say_more_than_itself_is_refused_before_anythi
     ],
 )
 async def test_a_url_that_could_say_more_than_itself_is_refused(url: str) -> None:
-    pool = LeanUpstream(connections=1)
+    pool = LeanUpstream(Reach(connections=1))
 
     with pytest.raises(UpstreamUnreachable):
         await pool.open(outgoing(url), Sending())

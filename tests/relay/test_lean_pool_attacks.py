@@ -15,6 +15,7 @@ from relay.lean.pool import Pool
 from relay.lean.seats import Seats
 from relay.lean.wire import Origin
 from relay.lean_pool import LeanUpstream
+from relay.reach import Reach
 from relay.upstream import MAX_HEADER_BYTES, Sending
 from tests.harness.certificates import Authority
 from tests.harness.lean_calls import HELLO, called, chunked, outgoing, pooled
@@ -289,7 +290,7 @@ def _last_words(wire: socket.socket) -> bytes:
 )
 @on_both_loops
 async def test_a_connection_is_not_taken_when_something_waits_in_it(act: Callable[[socket.socket], None]) -> None:
-    pool, peer = LeanUpstream(connections=4), Blocking(act)
+    pool, peer = LeanUpstream(Reach(connections=4)), Blocking(act)
     assert await called(pool, peer.url) == (200, b"hello")
     peer.go.set()
     assert peer.gone.wait(10)
@@ -611,7 +612,7 @@ async def test_a_connection_that_is_never_made_is_given_up_without_a_trace() -> 
     for filler in fillers:
         filler.setblocking(False)
         filler.connect_ex(full.getsockname())
-    pool = LeanUpstream(connections=2)
+    pool = LeanUpstream(Reach(connections=2))
     before = open_files()
 
     calls = [asyncio.create_task(called(pool, f"http://127.0.0.1:{full.getsockname()[1]}")) for _ in range(3)]

@@ -19,6 +19,7 @@ from relay.lean.decoding import PIECE_BYTES, Decoder
 from relay.lean.seats import Site
 from relay.lean.wire import Origin
 from relay.lean_pool import LeanUpstream
+from relay.reach import Reach
 from relay.upstream import Answer, Outgoing, Sending
 from tests.harness.raw_peer import RawPeer, Wire
 
@@ -253,7 +254,7 @@ async def both_ways(answer: bytes, ends: bool) -> list[tuple[int, dict[str, str]
 
     found = []
     async with RawPeer(script) as peer:
-        for upstream in (LeanUpstream(connections=1), AiohttpUpstream(connections=1)):
+        for upstream in (LeanUpstream(Reach(connections=1)), AiohttpUpstream(Reach(connections=1))):
             got: Answer = await upstream.open(Outgoing(peer.url, {}, b"{}"), Sending())
             headers = {name.lower(): ", ".join(values_of(got, name)) for name in got.headers}
             found.append((got.status, headers, await got.read(1 << 20)))
