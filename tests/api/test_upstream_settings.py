@@ -41,7 +41,11 @@ def test_every_term_comes_from_the_environment(
     )
 
 
-def test_by_default_there_is_no_cap_for_an_origin_and_any_address_may_be_reached() -> None:
+def test_by_default_there_is_no_cap_for_an_origin_and_any_address_may_be_reached(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("UPSTREAM_POOL", raising=False)
+
     upstream = upstream_of(Environment())
 
     assert isinstance(upstream, LeanUpstream)
