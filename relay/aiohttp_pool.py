@@ -7,7 +7,6 @@ import asyncio
 import socket
 import ssl
 from collections import OrderedDict
-from ipaddress import ip_address
 
 import aiohttp
 from aiohttp import BytesPayload
@@ -17,7 +16,7 @@ from yarl import URL
 
 from relay.errors import UpstreamCut, UpstreamUnreachable
 from relay.proxies import SOCKS, NoProxy, proxy_url
-from relay.reach import Permit, Reach, Trust, anywhere
+from relay.reach import NOT_PERMITTED, Permit, Reach, Trust, anywhere, is_numeric
 from relay.upstream import MAX_HEADER_BYTES, AnswerTooLarge, Outgoing, Sending, Tap
 
 DNS_KEPT_S = 30
@@ -57,7 +56,7 @@ class _Permitted(AbstractResolver):
     ) -> list[ResolveResult]:
         found = [each for each in await self._resolver.resolve(host, port, family) if self._permit(each["host"])]
         if not found:
-            raise _NotPermitted("its address is not permitted")
+            raise _NotPermitted(NOT_PERMITTED)
         return found
 
     async def close(self) -> None:
@@ -155,7 +154,7 @@ class AiohttpUpstream:
         except BaseException as error:
             line.calls -= 1
             if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, _NotPermitted):
-                raise UpstreamUnreachable("no connection to the provider: its address is not permitted") from error
+                raise UpstreamUnreachable(NOT_PERMITTED) from error
             if isinstance(error, NO_CONNECTION) or _is_of_a_proxy(error):
                 raise UpstreamUnreachable(f"no connection to the provider: {_said(error)}") from error
             # EOFError: a SOCKS proxy that ended the connection instead of refusing, as for a wrong password.
@@ -176,16 +175,19 @@ class AiohttpUpstream:
 
     async def _line(self, url: URL, proxy_text: str) -> tuple[_Line, URL | None]:
         """The session that carries a request, and the proxy to tell it of. Raises UpstreamUnreachable."""
-        if self._closed:
-            raise UpstreamUnreachable("the pool of connections is closed")
         try:
             proxy = proxy_url(proxy_text) if proxy_text else None
             trusted = await self._trust.context()
         except (NoProxy, OSError) as error:
             said = str(error) if isinstance(error, NoProxy) else f"no connection to the provider: {_said(error)}"
             raise UpstreamUnreachable(said) from error
+        if self._closed:  # perhaps while the roots were read
+            raise UpstreamUnreachable("the pool of connections is closed")
         if proxy is None:
-            self._check_number(url.host or "")
+            # What is an address already is not resolved, so the resolver does not ask.
+            host = url.host or ""
+            if is_numeric(host) and not self.reach.permit(host):
+                raise UpstreamUnreachable(NOT_PERMITTED)
             if self._direct is None:
                 self._direct = self._made(trusted, permit=self.reach.permit)
             return self._direct, None
@@ -194,15 +196,6 @@ class AiohttpUpstream:
         if self._by_http is None:
             self._by_http = self._made(trusted)
         return self._by_http, proxy
-
-    def _check_number(self, host: str) -> None:
-        """What is an address already is not resolved, so nobody else asks. Raises UpstreamUnreachable."""
-        try:
-            ip_address(host.partition("%")[0])
-        except ValueError:
-            return
-        if not self.reach.permit(host):
-            raise UpstreamUnreachable("no connection to the provider: its address is not permitted")
 
     async def _through_socks(self, proxy: URL, trusted: ssl.SSLContext) -> _Line:
         while proxy not in self._by_socks:

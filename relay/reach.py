@@ -19,6 +19,18 @@ NAT64: Final = IPv6Network("64:ff9b::/96")
 """Leads to the IPv4 address in its last 32 bits (RFC 6052)."""
 
 
+NOT_PERMITTED: Final = "no connection to the provider: its address is not permitted"
+
+
+def is_numeric(host: str) -> bool:
+    """Whether it is an address already, of IPv4 or IPv6, with a zone or without."""
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
 def anywhere(address: str) -> bool:
     return True
 

@@ -5,7 +5,6 @@ No time is kept here: whoever waits cancels, and nothing that was begun stays op
 
 import asyncio
 import socket
-from ipaddress import ip_address
 from pathlib import Path
 
 import aiohappyeyeballs
@@ -13,7 +12,7 @@ import aiohappyeyeballs
 from relay.errors import UpstreamUnreachable
 from relay.lean.connection import Connection
 from relay.lean.wire import Origin
-from relay.reach import Permit, Trust, anywhere
+from relay.reach import NOT_PERMITTED, Permit, Trust, anywhere, is_numeric
 
 HAPPY_EYEBALLS_DELAY_S = 0.25
 """RFC 8305, section 8."""
@@ -44,19 +43,11 @@ class Dialer:
 
     async def _reach(self, origin: Origin) -> socket.socket:
         loop = asyncio.get_running_loop()
-        numeric = socket.AI_NUMERICHOST if _is_numeric(origin.host) else 0
+        numeric = socket.AI_NUMERICHOST if is_numeric(origin.host) else 0
         found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM, flags=numeric)
         permitted = [info for info in found if self._permit(str(info[4][0]))]
         if not permitted:
-            raise UpstreamUnreachable("no connection to the provider: its address is not permitted")
+            raise UpstreamUnreachable(NOT_PERMITTED)
         return await aiohappyeyeballs.start_connection(
             permitted, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S, interleave=1, loop=loop
         )
-
-
-def _is_numeric(host: str) -> bool:
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pproxy  # type: ignore[import-untyped]
 import pytest
 
 from relay import aiohttp_pool
@@ -21,32 +19,11 @@ from relay.reach import Reach
 from relay.upstream import Outgoing, Sending
 from tests.harness.certificates import Authority
 from tests.harness.lean_calls import HELLO
+from tests.harness.proxies import proxy
 from tests.harness.raw_peer import RawPeer, Wire, answering, on_both_loops
 
 Carrier = LeanUpstream | AiohttpUpstream
 both_carriers = pytest.mark.parametrize("made", [LeanUpstream, AiohttpUpstream], ids=["lean", "aiohttp"])
-
-
-@dataclass
-class Proxy:
-    """A running proxy, and where it was asked to connect to."""
-
-    port: int
-    asked: list[str] = field(default_factory=list)
-
-
-@asynccontextmanager
-async def proxy(protocol: str, secret: str = "") -> AsyncIterator[Proxy]:
-    server = pproxy.Server(f"{protocol}://127.0.0.1:0" + (f"#{secret}" if secret else ""))
-    asked: list[str] = []
-    # It would take whoever had the password once from the same address, whatever they say the next time.
-    terms = {"rserver": [pproxy.Connection("direct://")], "verbose": asked.append, "authtime": -1}
-    running = await server.start_server(terms)
-    try:
-        yield Proxy(running.sockets[0].getsockname()[1], asked)
-    finally:
-        running.close()
-        await running.wait_closed()
 
 
 @asynccontextmanager

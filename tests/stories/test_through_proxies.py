@@ -8,12 +8,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pproxy  # type: ignore[import-untyped]
 import pytest
 
 from tests.conftest import OpenGateway
 from tests.harness import wire
 from tests.harness.gateway import Gateway
+from tests.harness.proxies import Proxy, proxy
 from tests.harness.upstream import Upstream
 
 PIECES = ("Three", " copper", " coins.")
@@ -23,26 +23,24 @@ STARTS_WITHIN_S = 5.0
 
 
 @contextmanager
-def proxy(protocol: str) -> Iterator[tuple[str, list[str]]]:
+def running(protocol: str) -> Iterator[tuple[str, list[str]]]:
     """A proxy with a password, in a thread of its own: its URL, and a line for each connection that it was asked for."""
-    asked, ready = list[str](), threading.Event()
-    found: list[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = []
+    ready = threading.Event()
+    found: list[tuple[asyncio.AbstractEventLoop, asyncio.Event, Proxy]] = []
 
     async def serve() -> None:
-        terms = {"rserver": [pproxy.Connection("direct://")], "verbose": asked.append, "authtime": -1}
-        running = await pproxy.Server(f"{protocol}://127.0.0.1:0#me:hush").start_server(terms)
         stop = asyncio.Event()
-        found.append((asyncio.get_running_loop(), stop, running.sockets[0].getsockname()[1]))
-        ready.set()
-        await stop.wait()
-        running.close()
+        async with proxy(protocol, "me:hush") as there:
+            found.append((asyncio.get_running_loop(), stop, there))
+            ready.set()
+            await stop.wait()
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
     assert ready.wait(STARTS_WITHIN_S)
-    loop, stop, port = found[0]
+    loop, stop, there = found[0]
     try:
-        yield f"{protocol}://me:hush@127.0.0.1:{port}", asked
+        yield f"{protocol}://me:hush@127.0.0.1:{there.port}", there.asked
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(STARTS_WITHIN_S)
@@ -53,7 +51,7 @@ def proxy(protocol: str) -> Iterator[tuple[str, list[str]]]:
 def test_a_channel_s_proxy_carries_its_calls_at_their_price(
     gateway: Gateway, upstream: Upstream, protocol: str, stream: bool
 ) -> None:
-    with proxy(protocol) as (url, asked):
+    with running(protocol) as (url, asked):
         model = gateway.offer(upstream.url(), setting=json.dumps({"proxy": url}))
         upstream.always(wire.chat_stream(PIECES, USAGE) if stream else wire.chat("".join(PIECES), USAGE), model=model)
         customer = gateway.customer()
